@@ -1,0 +1,1 @@
+//! The only user of the NATS client: topology, publish, consume, fence, retry, dead letters.

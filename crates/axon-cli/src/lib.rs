@@ -1,0 +1,1 @@
+//! The axon command: run a local fleet, ask, watch, operate, measure.

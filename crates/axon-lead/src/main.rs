@@ -1,0 +1,3 @@
+//! `axon-lead`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Cortex, the memory of the fleet: episodes and strategy statistics.

@@ -1,0 +1,63 @@
+//! What is remembered of a query.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{AnswerStatus, Complexity, Digest, QualityMetrics, QueryId, Shape, StopReason, Usage};
+
+/// One query as the fleet remembers it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Episode {
+    /// The query.
+    pub query_id: QueryId,
+    /// Its words.
+    pub query: String,
+    /// The session it belonged to.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// The workspace it looked at.
+    #[serde(default)]
+    pub workspace: Option<Digest>,
+    /// The strategy followed.
+    pub strategy: String,
+    /// Complexity, as analysed.
+    #[serde(default)]
+    pub complexity: Option<Complexity>,
+    /// Shape, as analysed.
+    #[serde(default)]
+    pub shape: Option<Shape>,
+    /// The aspects planned.
+    #[serde(default)]
+    pub aspects: Vec<String>,
+    /// Tasks delegated.
+    pub tasks: usize,
+    /// Different workers that did them.
+    pub workers: usize,
+    /// How it ended.
+    pub status: AnswerStatus,
+    /// Why the work stopped.
+    pub stop_reason: StopReason,
+    /// Whether the strategy's application counts as a success.
+    pub success: bool,
+    /// Measures of the answer.
+    #[serde(default)]
+    pub quality: Option<QualityMetrics>,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Usage,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+}
+
+/// What a reader thinks of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Feedback {
+    /// It helped.
+    Good,
+    /// It did not.
+    Bad,
+}

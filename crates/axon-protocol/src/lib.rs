@@ -1,0 +1,44 @@
+//! What crosses the wire between Axon processes: identifiers, subjects, the envelope and every message.
+//! Nothing here does I/O, reads a clock or knows a NATS client.
+
+mod analysis;
+mod answer;
+mod capability;
+mod dead_letter;
+mod envelope;
+mod episode;
+mod event;
+mod finding;
+mod fleet;
+mod id;
+mod markdown;
+mod plan;
+mod query;
+mod strategy;
+mod subject;
+mod synthesis;
+mod task;
+
+pub use analysis::{Analysis, Complexity, Shape};
+pub use answer::{
+    Answer, AnswerStatus, AspectFindings, Author, Conflict, MergedFinding, MissingPart, QualityMetrics, Recommendation,
+    StopReason,
+};
+pub use capability::{AgentType, Band, Capability, CapabilityError, GROUPS, PRIORITY_DEFAULT, PRIORITY_MAX, Route};
+pub use dead_letter::{DeadLetter, Reason, Verdict};
+pub use envelope::{DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, decode, encode, header};
+pub use episode::{Episode, Feedback};
+pub use event::{Event, EventKind};
+pub use finding::{Evidence, Finding, Level, Polarity};
+pub use fleet::{Control, Heartbeat, RouteAnnouncement, WorkerState};
+pub use id::{AttemptToken, Digest, IdError, LeadId, QueryId, TaskId, WorkerId};
+pub use markdown::to_markdown;
+pub use plan::{
+    ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, ResourceAllocation, SelectedStrategy, Stored,
+    TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
+};
+pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError};
+pub use strategy::{DelegationTemplate, StrategyDefinition, StrategyStatistics};
+pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskSubject};
+pub use synthesis::{ResultReference, SynthesisRequest};
+pub use task::{RunStatistics, Task, TaskResult, TaskStatus, Upstream, Usage};

@@ -1,0 +1,138 @@
+//! What a worker is given and what it gives back.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Digest, Finding, QueryId, TaskDelegation, TaskId, WorkerId};
+
+/// A task as it queues.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// The query it belongs to.
+    pub query_id: QueryId,
+    /// The words of the query.
+    pub query: String,
+    /// What is delegated.
+    pub delegation: TaskDelegation,
+    /// The workspace to look at.
+    #[serde(default)]
+    pub workspace: Option<Digest>,
+    /// When it must have ended.
+    pub deadline: DateTime<Utc>,
+    /// How many times it was published to be executed, this one included.
+    pub attempt: u32,
+    /// The results it depends on.
+    #[serde(default)]
+    pub upstream: Vec<Upstream>,
+}
+
+/// A result another task depends on, in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Upstream {
+    /// The task that gave it.
+    pub task_id: TaskId,
+    /// What it found.
+    pub findings: Vec<Finding>,
+    /// What its last tool calls returned, where that is small.
+    #[serde(default)]
+    pub output: Value,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskStatus {
+    /// All that was delegated was done.
+    Complete,
+    /// Some of it was done; `reason` says what stopped the rest.
+    Partial,
+    /// Nothing usable came out; `reason` says why.
+    Failed,
+}
+
+impl TaskStatus {
+    /// The value of a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskStatus::Complete => "complete",
+            TaskStatus::Partial => "partial",
+            TaskStatus::Failed => "failed",
+        }
+    }
+}
+
+/// What a task used.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// Tool calls made.
+    pub tool_calls: u64,
+    /// Tokens used.
+    pub tokens: u64,
+    /// US cents spent.
+    pub cents: f64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.tool_calls += other.tool_calls;
+        self.tokens += other.tokens;
+        self.cents += other.cents;
+    }
+}
+
+/// Figures of one run of the parallel tool executor.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RunStatistics {
+    /// Sum of the durations of all calls, in milliseconds.
+    pub sequential_ms: f64,
+    /// From the first start to the last end, in milliseconds.
+    pub parallel_ms: f64,
+    /// `(sequential - parallel) / sequential`, in percent, never below 0.
+    pub time_saved_percent: f64,
+    /// Longest path through the graph, in milliseconds.
+    pub critical_path_ms: f64,
+    /// `max(critical path, sequential / slots)`: no schedule is shorter.
+    pub lower_bound_ms: f64,
+    /// `parallel / lower bound`: 1.0 is optimal.
+    pub makespan_ratio: f64,
+}
+
+/// The one result of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskResult {
+    /// The query it belongs to.
+    pub query_id: QueryId,
+    /// The task.
+    pub task_id: TaskId,
+    /// How it ended.
+    pub status: TaskStatus,
+    /// Why it is not complete.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What was found, with evidence.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// What was looked at and what could not be, for the reader of the answer.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// Outputs of the last tool calls of an explicit plan, by call; bounded.
+    #[serde(default)]
+    pub output: Value,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Figures of its tool graph.
+    #[serde(default)]
+    pub run: RunStatistics,
+    /// Who did it; absent when no worker did.
+    #[serde(default)]
+    pub worker: Option<WorkerId>,
+    /// The try that succeeded.
+    pub attempt: u32,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+}

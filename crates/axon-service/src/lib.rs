@@ -1,0 +1,1 @@
+//! What every Axon process has: configuration, telemetry, health endpoints and shutdown.

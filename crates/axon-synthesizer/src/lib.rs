@@ -1,0 +1,1 @@
+//! The synthesizer: merges the findings of a query into its one answer.

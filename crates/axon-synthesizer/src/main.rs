@@ -1,0 +1,3 @@
+//! `axon-synthesizer`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tools, their parallel executor, and the workspace they work on.

@@ -1,0 +1,3 @@
+//! `axon-worker`.
+
+fn main() {}
