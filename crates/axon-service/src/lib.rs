@@ -1,1 +1,19 @@
 //! What every Axon process has: configuration, telemetry, health endpoints and shutdown.
+//!
+//! It knows nothing of queries, tasks or NATS and depends on no other crate of this workspace. No other crate reads the
+//! environment, installs a subscriber or handles a signal.
+
+pub mod args;
+pub mod config;
+pub mod health;
+pub mod metrics;
+pub mod process;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use args::ServiceArgs;
+pub use health::Health;
+pub use secret::Secret;
+pub use shutdown::run_until_signal;
+pub use telemetry::Telemetry;
