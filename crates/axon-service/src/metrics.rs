@@ -34,6 +34,8 @@ pub const OLDEST_PENDING_SECONDS: &str = "axon_oldest_pending_seconds";
 pub const PULLS_STALLED_TOTAL: &str = "axon_pulls_stalled_total";
 /// Round trip to nats-server.
 pub const NATS_RTT_SECONDS: &str = "axon_nats_rtt_seconds";
+/// Times a subscription was too slow and lost messages that its stream still has.
+pub const SUBSCRIPTION_DROPS_TOTAL: &str = "axon_subscription_drops_total";
 /// State of the circuit breaker: 0 closed, 1 half open, 2 open.
 pub const BREAKER_STATE: &str = "axon_breaker_state";
 /// Slots used ÷ slots of this worker.
@@ -157,6 +159,12 @@ pub const ALL: &[Metric] = &[
         Kind::Histogram,
         Unit::Seconds,
         "Round trip to nats-server",
+    ),
+    metric(
+        SUBSCRIPTION_DROPS_TOTAL,
+        Kind::Counter,
+        Unit::Count,
+        "Times a subscription was too slow and lost messages that its stream still has",
     ),
     metric(
         BREAKER_STATE,

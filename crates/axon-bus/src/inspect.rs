@@ -1,0 +1,248 @@
+//! Reading what streams hold and how their consumers stand, and removing single messages or subjects.
+
+use async_nats::jetstream::message::StreamMessage;
+use axon_protocol::{Digest, Headers, ObjectBucket, Stream, decode, header};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::delivery::headers_of;
+use crate::{Bus, Error};
+
+/// A message as a stream keeps it.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its payload; empty where the real one is referenced.
+    pub payload: Bytes,
+    /// When it was stored.
+    pub stored_at: DateTime<Utc>,
+}
+
+/// How a stream stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Messages it holds.
+    pub messages: u64,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub bytes_max: i64,
+    /// Sequence of its last message.
+    pub last_sequence: u64,
+    /// When its oldest message was stored.
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// Its consumers.
+    pub consumers: Vec<ConsumerStatus>,
+}
+
+/// How a consumer stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConsumerStatus {
+    /// Its name.
+    pub name: String,
+    /// What it filters; empty for everything.
+    pub filter: String,
+    /// Messages not delivered yet.
+    pub pending: u64,
+    /// Messages delivered and not acknowledged.
+    pub ack_pending: usize,
+    /// Messages delivered more than once and not acknowledged.
+    pub redelivered: usize,
+    /// Pull requests that wait.
+    pub waiting: usize,
+}
+
+impl From<StreamMessage> for StoredMessage {
+    fn from(message: StreamMessage) -> Self {
+        Self {
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+            headers: headers_of(&message.headers),
+            payload: message.payload,
+            stored_at: DateTime::from_timestamp_nanos(
+                i64::try_from(message.time.unix_timestamp_nanos()).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+impl Bus {
+    async fn stream(&self, kind: Stream) -> Result<async_nats::jetstream::stream::Stream<()>, Error> {
+        let name = self.namespace().stream(kind);
+        self.inner
+            .js
+            .get_stream_no_info(&name)
+            .await
+            .map_err(|error| Error::server(format!("opening the stream {name} (run `axon init`)"), error))
+    }
+
+    /// The last message of a subject, from any server that has it: the quickest read.
+    pub async fn last(&self, kind: Stream, subject: &str) -> Result<Option<StoredMessage>, Error> {
+        use async_nats::jetstream::stream::DirectGetErrorKind;
+        match self.stream(kind).await?.direct_get_last_for_subject(subject).await {
+            Ok(message) => Ok(Some(message.into())),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::server(format!("reading the last message of `{subject}`"), error)),
+        }
+    }
+
+    /// The last message of a subject, from the leader of its stream: what a fence compares.
+    pub(crate) async fn last_of_leader(&self, subject: &str) -> Result<Option<StoredMessage>, Error> {
+        use async_nats::jetstream::stream::LastRawMessageErrorKind;
+        let token = subject.split('.').nth(1).unwrap_or_default();
+        let Some(kind) = Stream::ALL.into_iter().find(|kind| kind.token() == token) else {
+            return Err(Error::NoStream {
+                subject: subject.to_owned(),
+            });
+        };
+        match self.stream(kind).await?.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(message.into())),
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
+            Err(error) => Err(Error::server(format!("reading the last message of `{subject}`"), error)),
+        }
+    }
+
+    /// A message by its sequence.
+    pub async fn message_at(&self, kind: Stream, sequence: u64) -> Result<Option<StoredMessage>, Error> {
+        use async_nats::jetstream::stream::RawMessageErrorKind;
+        match self.stream(kind).await?.get_raw_message(sequence).await {
+            Ok(message) => Ok(Some(message.into())),
+            Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
+            Err(error) => Err(Error::server(format!("reading message {sequence}"), error)),
+        }
+    }
+
+    /// Up to `limit` messages of a stream that match `filter`, oldest first, with those after `from` only.
+    pub async fn messages(
+        &self,
+        kind: Stream,
+        filter: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, Error> {
+        use async_nats::jetstream::stream::RawMessageErrorKind;
+        let stream = self.stream(kind).await?;
+        let mut found = Vec::new();
+        let mut next = from.max(1);
+        while found.len() < limit {
+            match stream
+                .raw_message_builder()
+                .sequence(next)
+                .next_by_subject(filter)
+                .send()
+                .await
+            {
+                Ok(message) => {
+                    next = message.sequence + 1;
+                    found.push(message.into());
+                }
+                Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => break,
+                Err(error) => return Err(Error::server(format!("reading `{filter}`"), error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last sequence and number of messages per subject that matches `filter`.
+    pub async fn subjects(&self, kind: Stream, filter: &str) -> Result<Vec<String>, Error> {
+        let name = self.namespace().stream(kind);
+        let stream = self
+            .inner
+            .js
+            .get_stream(&name)
+            .await
+            .map_err(|error| Error::server(format!("opening the stream {name}"), error))?;
+        let mut listing = stream
+            .info_with_subjects(filter)
+            .await
+            .map_err(|error| Error::server(format!("listing the subjects of {name}"), error))?;
+        let mut subjects = Vec::new();
+        while let Some(entry) = listing.next().await {
+            let (subject, _) =
+                entry.map_err(|error| Error::server(format!("listing the subjects of {name}"), error))?;
+            subjects.push(subject);
+        }
+        Ok(subjects)
+    }
+
+    /// Decodes a stored message, following a reference.
+    pub async fn decode_stored<T: DeserializeOwned>(&self, message: &StoredMessage) -> Result<T, Error> {
+        let Some(reference) = message.headers.get(header::REFERENCE) else {
+            return Ok(decode(&message.headers, &message.payload)?);
+        };
+        let digest: Digest = reference
+            .parse()
+            .map_err(|error| Error::server(format!("reading `{}`", message.subject), error))?;
+        let payload = self.objects(ObjectBucket::Artifacts).get(&digest).await?;
+        Ok(decode(&message.headers, &payload)?)
+    }
+
+    /// Removes one message. `false` where there was none.
+    pub async fn remove(&self, kind: Stream, sequence: u64) -> Result<bool, Error> {
+        use async_nats::jetstream::stream::DeleteMessageErrorKind;
+        match self.stream(kind).await?.delete_message(sequence).await {
+            Ok(removed) => Ok(removed),
+            Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(false),
+            Err(error) => Err(Error::server(format!("removing message {sequence}"), error)),
+        }
+    }
+
+    /// Purges what matches a filter; returns how many messages that were. A filter wider than a consumer's would leave
+    /// that consumer's pending slots occupied, so the queues of tasks are purged one route and band at a time.
+    pub async fn purge(&self, kind: Stream, filter: &str) -> Result<u64, Error> {
+        let purged = self
+            .stream(kind)
+            .await?
+            .purge()
+            .filter(filter)
+            .await
+            .map_err(|error| Error::server(format!("purging `{filter}`"), error))?;
+        Ok(purged.purged)
+    }
+
+    /// How a stream and its consumers stand. Not for hot paths: one poller per fleet.
+    pub async fn status(&self, kind: Stream) -> Result<StreamStatus, Error> {
+        let name = self.namespace().stream(kind);
+        let failed = |error: &dyn std::fmt::Display| Error::server(format!("reading the stream {name}"), error);
+        let stream = self.inner.js.get_stream(&name).await.map_err(|error| failed(&error))?;
+        let info = stream.cached_info();
+        let consumers = stream
+            .consumers()
+            .map_err(|error| failed(&error))
+            .try_collect::<Vec<_>>()
+            .await?;
+        Ok(StreamStatus {
+            name: name.clone(),
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            bytes_max: info.config.max_bytes,
+            last_sequence: info.state.last_sequence,
+            oldest_at: (info.state.messages > 0).then(|| {
+                DateTime::from_timestamp_nanos(
+                    i64::try_from(info.state.first_timestamp.unix_timestamp_nanos()).unwrap_or_default(),
+                )
+            }),
+            consumers: consumers
+                .into_iter()
+                .map(|consumer| ConsumerStatus {
+                    name: consumer.name,
+                    filter: consumer.config.filter_subject,
+                    pending: consumer.num_pending,
+                    ack_pending: consumer.num_ack_pending,
+                    redelivered: consumer.num_redelivered,
+                    waiting: consumer.num_waiting,
+                })
+                .collect(),
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! Objects by digest: what is too large for a message. An object is stored once and checked when it is read.
+
+use axon_protocol::{Digest, ObjectBucket};
+use bytes::Bytes;
+use tokio::io::AsyncReadExt as _;
+
+use crate::{Bus, Error};
+
+/// Largest object that is read into memory, in bytes.
+const OBJECT_BYTES_MAX: u64 = 1 << 30;
+
+/// An object store.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    bus: Bus,
+    bucket: ObjectBucket,
+}
+
+impl Bus {
+    /// The objects of a bucket.
+    pub fn objects(&self, bucket: ObjectBucket) -> Objects {
+        Objects {
+            bus: self.clone(),
+            bucket,
+        }
+    }
+}
+
+impl Objects {
+    fn name(&self) -> String {
+        self.bus.namespace().objects(self.bucket)
+    }
+
+    async fn store(&self) -> Result<async_nats::jetstream::object_store::ObjectStore, Error> {
+        let name = self.name();
+        self.bus
+            .inner
+            .js
+            .get_object_store(&name)
+            .await
+            .map_err(|error| Error::server(format!("opening the object store {name} (run `axon init`)"), error))
+    }
+
+    /// Stores bytes under their digest, unless they are there already.
+    pub async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
+        let digest = Digest::of(&bytes);
+        let store = self.store().await?;
+        if store
+            .info(digest.hex())
+            .await
+            .is_ok_and(|info| info.size == bytes.len() && !info.deleted)
+        {
+            return Ok(digest);
+        }
+        store
+            .put(digest.hex(), &mut bytes.as_ref())
+            .await
+            .map_err(|error| Error::server(format!("storing {digest} in {}", self.name()), error))?;
+        Ok(digest)
+    }
+
+    /// Whether an object is there.
+    pub async fn contains(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self
+            .store()
+            .await?
+            .info(digest.hex())
+            .await
+            .is_ok_and(|info| !info.deleted))
+    }
+
+    /// Reads an object and checks its digest.
+    pub async fn get(&self, digest: &Digest) -> Result<Bytes, Error> {
+        use async_nats::jetstream::object_store::GetErrorKind;
+        let store = self.store().await?;
+        let object = store.get(digest.hex()).await.map_err(|error| match error.kind() {
+            GetErrorKind::NotFound => Error::NoObject {
+                name: digest.to_string(),
+                store: self.name(),
+            },
+            _ => Error::server(format!("reading {digest} from {}", self.name()), error),
+        })?;
+        let mut bytes = Vec::with_capacity(object.info().size.min(64 << 20));
+        object
+            .take(OBJECT_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(|error| Error::server(format!("reading {digest} from {}", self.name()), error))?;
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            return Err(Error::Damaged {
+                expected: digest.clone(),
+                found,
+                store: self.name(),
+            });
+        }
+        Ok(bytes.into())
+    }
+}

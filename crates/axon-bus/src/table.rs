@@ -1,0 +1,270 @@
+//! Typed key-value tables with compare-and-set and watches.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use async_nats::jetstream::kv;
+use axon_protocol::{Bucket, Format, Headers, decode, encode};
+use futures::StreamExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+use tracing::warn;
+
+use crate::{Bus, Error};
+
+/// A value with the revision it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<T> {
+    /// The key.
+    pub key: String,
+    /// The value; `None` once it was deleted.
+    pub value: Option<T>,
+    /// Revision for the next compare-and-set.
+    pub revision: u64,
+}
+
+/// A table whose values are all of one type.
+pub struct Table<T> {
+    bus: Bus,
+    bucket: Bucket,
+    store: std::sync::Arc<OnceCell<kv::Store>>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        Self {
+            bus: self.bus.clone(),
+            bucket: self.bucket,
+            store: self.store.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Table<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    /// A table over a bucket.
+    pub fn table<T>(&self, bucket: Bucket) -> Table<T> {
+        Table {
+            bus: self.clone(),
+            bucket,
+            store: std::sync::Arc::default(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Table<T> {
+    async fn store(&self) -> Result<&kv::Store, Error> {
+        let name = self.bus.namespace().bucket(self.bucket);
+        self.store
+            .get_or_try_init(|| async {
+                self.bus
+                    .inner
+                    .js
+                    .get_key_value(&name)
+                    .await
+                    .map_err(|error| Error::server(format!("opening the bucket {name} (run `axon init`)"), error))
+            })
+            .await
+    }
+
+    /// People read most buckets with their own tools, so those are JSON; plans are many and large.
+    fn encoded(&self, value: &T) -> Result<bytes::Bytes, Error> {
+        let format = if self.bucket == Bucket::Plans {
+            Format::Msgpack
+        } else {
+            Format::Json
+        };
+        Ok(encode(format, value)?.into())
+    }
+
+    fn what(&self, key: &str) -> String {
+        format!("the key `{key}` of {}", self.bus.namespace().bucket(self.bucket))
+    }
+
+    /// The value of a key; `None` where there is none.
+    pub async fn get(&self, key: &str) -> Result<Option<Entry<T>>, Error> {
+        let entry = self
+            .store()
+            .await?
+            .entry(key)
+            .await
+            .map_err(|error| Error::server(self.what(key), error))?;
+        match entry {
+            Some(entry) if entry.operation == kv::Operation::Put => Ok(Some(Entry {
+                key: entry.key,
+                value: Some(decode(&Headers::new(), &entry.value)?),
+                revision: entry.revision,
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Sets a key whatever it holds. Returns its revision.
+    pub async fn put(&self, key: &str, value: &T) -> Result<u64, Error> {
+        let payload = self.encoded(value)?;
+        self.store()
+            .await?
+            .put(key, payload)
+            .await
+            .map_err(|error| Error::server(self.what(key), error))
+    }
+
+    /// Sets a key that must not exist; [`Error::Conflict`] if it does.
+    pub async fn create(&self, key: &str, value: &T) -> Result<u64, Error> {
+        let payload = self.encoded(value)?;
+        self.store()
+            .await?
+            .create(key, payload)
+            .await
+            .map_err(|error| match error.kind() {
+                kv::CreateErrorKind::AlreadyExists => Error::Conflict { key: key.to_owned() },
+                _ => Error::server(self.what(key), error),
+            })
+    }
+
+    /// Sets a key that must still have a revision; [`Error::Conflict`] if it changed.
+    pub async fn update(&self, key: &str, value: &T, revision: u64) -> Result<u64, Error> {
+        let payload = self.encoded(value)?;
+        self.store()
+            .await?
+            .update(key, payload, revision)
+            .await
+            .map_err(|error| match error.kind() {
+                kv::UpdateErrorKind::WrongLastRevision => Error::Conflict { key: key.to_owned() },
+                _ => Error::server(self.what(key), error),
+            })
+    }
+
+    /// Changes a key by compare-and-set until no other writer interferes. `change` gets what is there, if anything, and
+    /// may be called several times; `None` leaves the key as it is.
+    pub async fn modify(&self, key: &str, mut change: impl FnMut(Option<T>) -> Option<T>) -> Result<(), Error> {
+        loop {
+            let current = self.get(key).await?;
+            let revision = current.as_ref().map(|entry| entry.revision);
+            let Some(value) = change(current.and_then(|entry| entry.value)) else {
+                return Ok(());
+            };
+            let outcome = match revision {
+                Some(revision) => self.update(key, &value, revision).await,
+                None => self.create(key, &value).await,
+            };
+            match outcome {
+                Ok(_) => return Ok(()),
+                Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Deletes a key.
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.store()
+            .await?
+            .delete(key)
+            .await
+            .map_err(|error| Error::server(self.what(key), error))
+    }
+
+    /// Every key with its value. A value that cannot be read is left out and logged.
+    pub async fn all(&self) -> Result<BTreeMap<String, T>, Error> {
+        let store = self.store().await?;
+        let bucket = self.bus.namespace().bucket(self.bucket);
+        let mut keys = store
+            .keys()
+            .await
+            .map_err(|error| Error::server(format!("listing {bucket}"), error))?;
+        let mut names = Vec::new();
+        while let Some(key) = keys.next().await {
+            names.push(key.map_err(|error| Error::server(format!("listing {bucket}"), error))?);
+        }
+        let mut all = BTreeMap::new();
+        for key in names {
+            match self.get(&key).await {
+                Ok(Some(Entry { value: Some(value), .. })) => {
+                    all.insert(key, value);
+                }
+                Ok(_) => {}
+                Err(Error::Decode(error)) => warn!(bucket, key, %error, "left out a value that cannot be read"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Everything the table holds now and every change from then on.
+    pub async fn watch(&self) -> Result<Watch<T>, Error> {
+        let bucket = self.bus.namespace().bucket(self.bucket);
+        let watch = self
+            .store()
+            .await?
+            .watch_with_history(">")
+            .await
+            .map_err(|error| Error::server(format!("watching {bucket}"), error))?;
+        Ok(Watch {
+            inner: watch,
+            bucket,
+            kind: PhantomData,
+        })
+    }
+}
+
+/// A stream of changes of a table.
+pub struct Watch<T> {
+    inner: kv::Watch,
+    bucket: String,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> std::fmt::Debug for Watch<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: DeserializeOwned> Watch<T> {
+    /// The next change; `None` when the watch has ended and must be opened again. Expiry by age is not told: who needs
+    /// it keeps a clock of his own.
+    pub async fn next(&mut self) -> Option<Entry<T>> {
+        loop {
+            let entry = match self.inner.next().await? {
+                Ok(entry) => entry,
+                Err(error) => {
+                    warn!(bucket = self.bucket, %error, "a watch failed");
+                    return None;
+                }
+            };
+            if entry.operation != kv::Operation::Put {
+                return Some(Entry {
+                    key: entry.key,
+                    value: None,
+                    revision: entry.revision,
+                });
+            }
+            match decode(&Headers::new(), &entry.value) {
+                Ok(value) => {
+                    return Some(Entry {
+                        key: entry.key,
+                        value: Some(value),
+                        revision: entry.revision,
+                    });
+                }
+                Err(error) => {
+                    warn!(bucket = self.bucket, key = entry.key, %error, "left out a value that cannot be read");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The one table of streams, consumers, buckets and object stores: what each keeps, how long, how much, and what it does
+//! when full. Declares what is missing; never changes what stands, but says where it differs.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream::{consumer, kv, object_store, stream};
+use axon_protocol::{Band, Bucket, ObjectBucket, Route, Stream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use tracing::warn;
+
+use crate::{Bus, Config, Error};
+
+const MB: i64 = 1 << 20;
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an unacknowledged query waits for a sign of life of its lead.
+const QUERY_ACK_WAIT: Duration = Duration::from_secs(10);
+/// The same for tasks and synthesis requests.
+const WORK_ACK_WAIT: Duration = Duration::from_secs(6);
+/// The same for dead letters and advisories.
+const LETTER_ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Deliveries after which the server gives up. A backstop only: draining and handing back count as deliveries too.
+const DELIVERIES_MAX: i64 = 200;
+/// Unacknowledged messages of one consumer: a stall risk when too low, a fleet-wide limit when reached.
+const ACK_PENDING_MAX: i64 = 20_000;
+/// Pull requests that may wait at one consumer.
+const PULLS_WAITING_MAX: i64 = 4096;
+/// Requests of the declaration that are in flight at once.
+const DECLARE_IN_FLIGHT: usize = 8;
+
+/// Something that stands on the server in another way than declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The stream, consumer or bucket.
+    pub name: String,
+    /// The setting.
+    pub setting: &'static str,
+    /// What is declared.
+    pub declared: String,
+    /// What stands.
+    pub standing: String,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} is {}, declared {}",
+            self.name, self.setting, self.standing, self.declared
+        )
+    }
+}
+
+/// How long a lease on a message of a work queue lasts without a sign of life.
+pub(crate) fn ack_wait(stream: Stream) -> Duration {
+    match stream {
+        Stream::Queries => QUERY_ACK_WAIT,
+        Stream::Tasks | Stream::Synthesis => WORK_ACK_WAIT,
+        _ => LETTER_ACK_WAIT,
+    }
+}
+
+fn stream_config(config: &Config, kind: Stream, now_ms: u64) -> stream::Config {
+    let ns = &config.namespace;
+    let work = Stream::WORK_QUEUES.contains(&kind);
+    let (megabytes, max_age) = match kind {
+        Stream::Queries => (256, Duration::ZERO),
+        Stream::Tasks => (1024, Duration::ZERO),
+        Stream::Synthesis => (256, Duration::ZERO),
+        // The fence of a result holds as long as the result is there: longer than any lease and any deadline.
+        Stream::Results => (2048, 2 * DAY),
+        Stream::Answers => (1024, 7 * DAY),
+        Stream::Events => (512, DAY),
+        Stream::Dead => (512, 30 * DAY),
+        Stream::Advisories => (16, 7 * DAY),
+        Stream::History => (512, 7 * DAY),
+        Stream::Episodes => (512, Duration::ZERO),
+    };
+    let megabytes = if config.stream_mb_max > 0 {
+        megabytes.min(i64::try_from(config.stream_mb_max).unwrap_or(i64::MAX))
+    } else {
+        megabytes
+    };
+    // What must not be lost refuses when full; what only informs drops its oldest.
+    let refuses = work || matches!(kind, Stream::Results | Stream::Answers | Stream::Dead);
+    let one_per_subject = matches!(kind, Stream::Tasks | Stream::Synthesis);
+    stream::Config {
+        name: ns.stream(kind),
+        subjects: ns.stream_subjects(kind),
+        retention: if work {
+            stream::RetentionPolicy::WorkQueue
+        } else {
+            stream::RetentionPolicy::Limits
+        },
+        discard: if refuses {
+            stream::DiscardPolicy::New
+        } else {
+            stream::DiscardPolicy::Old
+        },
+        max_bytes: megabytes * MB,
+        max_age,
+        max_messages: match kind {
+            Stream::Dead => config.max_dead_letters,
+            Stream::History => config.max_history_size,
+            _ => -1,
+        },
+        max_messages_per_subject: if one_per_subject { 1 } else { -1 },
+        discard_new_per_subject: one_per_subject,
+        num_replicas: config.replicas,
+        allow_direct: !work,
+        republish: republish(config, kind),
+        // A recreated stream must never repeat a sequence, because a query's id is made of it.
+        first_sequence: (kind == Stream::Queries).then_some(now_ms),
+        ..Default::default()
+    }
+}
+
+fn republish(config: &Config, kind: Stream) -> Option<stream::Republish> {
+    let (source, destination) = config.namespace.republish(kind)?;
+    Some(stream::Republish {
+        source,
+        destination,
+        headers_only: false,
+    })
+}
+
+fn consumer_config(durable: String, filter: String, kind: Stream) -> consumer::pull::Config {
+    consumer::pull::Config {
+        durable_name: Some(durable),
+        filter_subject: filter,
+        ack_policy: consumer::AckPolicy::Explicit,
+        ack_wait: ack_wait(kind),
+        max_deliver: if matches!(kind, Stream::Dead | Stream::Advisories) {
+            -1
+        } else {
+            DELIVERIES_MAX
+        },
+        max_ack_pending: ACK_PENDING_MAX,
+        max_waiting: PULLS_WAITING_MAX,
+        ..Default::default()
+    }
+}
+
+impl Bus {
+    /// Creates the streams, consumers, buckets and object stores that are missing, and tells where what stands differs
+    /// from what is declared. Any number of processes may call it at once.
+    pub async fn declare(&self) -> Result<Vec<Difference>, Error> {
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
+        let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+        let streams = futures::stream::iter(Stream::ALL)
+            .map(|kind| self.declare_stream(kind, now_ms))
+            .buffer_unordered(DECLARE_IN_FLIGHT)
+            .try_collect::<Vec<_>>();
+        let buckets = futures::stream::iter(Bucket::ALL)
+            .map(|bucket| self.declare_bucket(bucket))
+            .buffer_unordered(DECLARE_IN_FLIGHT)
+            .try_collect::<Vec<_>>();
+        let objects = futures::stream::iter(ObjectBucket::ALL)
+            .map(|bucket| self.declare_objects(bucket))
+            .buffer_unordered(DECLARE_IN_FLIGHT)
+            .try_collect::<Vec<_>>();
+        let (streams, _, _) = futures::try_join!(streams, buckets, objects)?;
+        let differences: Vec<Difference> = streams.into_iter().flatten().collect();
+        for difference in &differences {
+            warn!(%difference, "the topology differs from its declaration");
+        }
+        Ok(differences)
+    }
+
+    /// Tells where what stands differs from what is declared, what is missing included, and changes nothing.
+    pub async fn differences(&self) -> Result<Vec<Difference>, Error> {
+        let mut all = Vec::new();
+        for kind in Stream::ALL {
+            let declared = stream_config(self.config(), kind, 0);
+            match self.inner.js.get_stream(&declared.name).await {
+                Ok(standing) => all.extend(compare(&declared, &standing.cached_info().config)),
+                Err(error) if missing_stream(&error) => all.push(Difference {
+                    name: declared.name,
+                    setting: "stream",
+                    declared: "present".to_owned(),
+                    standing: "missing".to_owned(),
+                }),
+                Err(error) => return Err(Error::server("reading a stream", error)),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn declare_stream(&self, kind: Stream, now_ms: u64) -> Result<Vec<Difference>, Error> {
+        let declared = stream_config(self.config(), kind, now_ms);
+        let name = declared.name.clone();
+        let differences = match self.inner.js.get_stream(&name).await {
+            Ok(standing) => compare(&declared, &standing.cached_info().config),
+            Err(error) if missing_stream(&error) => {
+                match self.inner.js.create_stream(declared).await {
+                    Ok(_) => {}
+                    // Another process was faster, perhaps with another first sequence, which is refused as different.
+                    Err(_) if self.inner.js.get_stream(&name).await.is_ok() => {}
+                    Err(error) => return Err(Error::server(format!("creating the stream {name}"), error)),
+                }
+                Vec::new()
+            }
+            Err(error) => return Err(Error::server(format!("reading the stream {name}"), error)),
+        };
+        if let Some((durable, filter)) = self.own_consumer(kind) {
+            self.declare_consumer(kind, durable, filter).await?;
+        }
+        Ok(differences)
+    }
+
+    /// The single durable consumer of a stream; tasks have one per route and band instead.
+    fn own_consumer(&self, kind: Stream) -> Option<(String, String)> {
+        let ns = self.namespace();
+        match kind {
+            Stream::Queries | Stream::Synthesis | Stream::Dead => {
+                Some((ns.durable(kind), ns.stream_subjects(kind).first()?.clone()))
+            }
+            // Its subjects do not share a prefix of their own, so it takes whatever the stream holds.
+            Stream::Advisories => Some((ns.durable(kind), String::new())),
+            _ => None,
+        }
+    }
+
+    pub(crate) async fn declare_own_consumer(&self, kind: Stream) -> Result<(), Error> {
+        match self.own_consumer(kind) {
+            Some((durable, filter)) => self.declare_consumer(kind, durable, filter).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn declare_task_consumer(&self, route: &Route, band: Band) -> Result<(), Error> {
+        let ns = self.namespace();
+        self.declare_consumer(Stream::Tasks, ns.task_durable(route, band), ns.tasks_of(route, band))
+            .await
+    }
+
+    async fn declare_consumer(&self, kind: Stream, durable: String, filter: String) -> Result<(), Error> {
+        let name = self.namespace().stream(kind);
+        let config = consumer_config(durable.clone(), filter, kind);
+        // Creating a consumer that stands with the same settings changes nothing.
+        self.inner
+            .js
+            .create_consumer_on_stream(config, name)
+            .await
+            .map(|_: consumer::PullConsumer| ())
+            .map_err(|error| Error::server(format!("creating the consumer {durable}"), error))
+    }
+
+    async fn declare_bucket(&self, bucket: Bucket) -> Result<(), Error> {
+        let name = self.namespace().bucket(bucket);
+        if self.inner.js.get_key_value(&name).await.is_ok() {
+            return Ok(());
+        }
+        let (megabytes, max_age) = match bucket {
+            Bucket::Registry => (16, Duration::from_secs(30)),
+            Bucket::Routes => (4, Duration::ZERO),
+            // Not shorter than the answers are kept: the same id must attach as long as its answer can be read.
+            Bucket::Plans => (1024, 7 * DAY),
+            Bucket::Strategies => (16, Duration::ZERO),
+            Bucket::Patterns => (64, Duration::ZERO),
+            Bucket::Working => (256, HOUR),
+        };
+        let config = kv::Config {
+            bucket: name.clone(),
+            history: 1,
+            max_age,
+            max_bytes: self.capped_bytes(megabytes),
+            num_replicas: self.config().replicas,
+            ..Default::default()
+        };
+        match self.inner.js.create_key_value(config).await {
+            Ok(_) => Ok(()),
+            Err(_) if self.inner.js.get_key_value(&name).await.is_ok() => Ok(()),
+            Err(error) => Err(Error::server(format!("creating the bucket {name}"), error)),
+        }
+    }
+
+    async fn declare_objects(&self, bucket: ObjectBucket) -> Result<(), Error> {
+        let name = self.namespace().objects(bucket);
+        if self.inner.js.get_object_store(&name).await.is_ok() {
+            return Ok(());
+        }
+        let (megabytes, max_age) = match bucket {
+            ObjectBucket::Workspaces => (4096, 7 * DAY),
+            ObjectBucket::Artifacts => (2048, 7 * DAY),
+        };
+        let config = object_store::Config {
+            bucket: name.clone(),
+            max_age,
+            max_bytes: self.capped_bytes(megabytes),
+            num_replicas: self.config().replicas,
+            ..Default::default()
+        };
+        match self.inner.js.create_object_store(config).await {
+            Ok(_) => Ok(()),
+            Err(_) if self.inner.js.get_object_store(&name).await.is_ok() => Ok(()),
+            Err(error) => Err(Error::server(format!("creating the object store {name}"), error)),
+        }
+    }
+
+    fn capped_bytes(&self, megabytes: i64) -> i64 {
+        let cap = i64::try_from(self.config().stream_mb_max).unwrap_or(i64::MAX);
+        (if cap > 0 { megabytes.min(cap) } else { megabytes }) * MB
+    }
+}
+
+fn missing_stream(error: &async_nats::jetstream::context::GetStreamError) -> bool {
+    use async_nats::jetstream::{ErrorCode, context::GetStreamErrorKind};
+    matches!(error.kind(), GetStreamErrorKind::JetStream(inner) if inner.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn compare(declared: &stream::Config, standing: &stream::Config) -> Vec<Difference> {
+    let mut all = Vec::new();
+    let mut check = |setting: &'static str, declared_value: String, standing_value: String| {
+        if declared_value != standing_value {
+            all.push(Difference {
+                name: declared.name.clone(),
+                setting,
+                declared: declared_value,
+                standing: standing_value,
+            });
+        }
+    };
+    check(
+        "subjects",
+        format!("{:?}", declared.subjects),
+        format!("{:?}", standing.subjects),
+    );
+    check(
+        "retention",
+        format!("{:?}", declared.retention),
+        format!("{:?}", standing.retention),
+    );
+    check(
+        "discard",
+        format!("{:?}", declared.discard),
+        format!("{:?}", standing.discard),
+    );
+    check(
+        "max_bytes",
+        declared.max_bytes.to_string(),
+        standing.max_bytes.to_string(),
+    );
+    check(
+        "max_age",
+        format!("{:?}", declared.max_age),
+        format!("{:?}", standing.max_age),
+    );
+    check(
+        "max_messages",
+        declared.max_messages.to_string(),
+        standing.max_messages.to_string(),
+    );
+    check(
+        "max_messages_per_subject",
+        declared.max_messages_per_subject.to_string(),
+        standing.max_messages_per_subject.to_string(),
+    );
+    check(
+        "replicas",
+        declared.num_replicas.to_string(),
+        standing.num_replicas.to_string(),
+    );
+    let target = |republish: &Option<stream::Republish>| republish.as_ref().map(|to| to.destination.clone());
+    check(
+        "republish",
+        format!("{:?}", target(&declared.republish)),
+        format!("{:?}", target(&standing.republish)),
+    );
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_not_be_lost_refuses_when_full() {
+        let config = Config::default();
+        for kind in Stream::ALL {
+            let declared = stream_config(&config, kind, 1);
+            let informs = matches!(
+                kind,
+                Stream::Events | Stream::Advisories | Stream::History | Stream::Episodes
+            );
+            assert_eq!(declared.discard == stream::DiscardPolicy::Old, informs, "{kind:?}");
+            assert!(declared.max_bytes > 0, "{kind:?} is bounded");
+        }
+        let results = stream_config(&config, Stream::Results, 1);
+        assert!(results.max_age >= DAY, "the fence outlives every lease and deadline");
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let declared = stream_config(&Config::default(), Stream::Dead, 1);
+        let standing = stream::Config {
+            max_messages: 5,
+            ..declared.clone()
+        };
+        let found = compare(&declared, &standing);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].to_string(), "AXON_DEAD: max_messages is 5, declared 100000");
+    }
+}
