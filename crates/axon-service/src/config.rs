@@ -37,6 +37,7 @@ pub const SECTIONS: &[&str] = &[
 ];
 
 const VARIABLE_PREFIX: &str = "AXON_";
+const COMMAND_LINE: &str = "command line";
 
 /// Why a configuration was refused. Every message says what to correct and where.
 #[derive(Debug, thiserror::Error)]
@@ -263,7 +264,11 @@ fn environment_table(
 fn flags_table(flags: &[(&str, String)], known: &Known) -> Result<Table, ConfigError> {
     let mut table = Table::new();
     for (key, text) in flags {
-        insert_text(&mut table, key, text.clone(), "command line", known)?;
+        // A flag is meant for this very process, so that a section of another role is a mistake here.
+        if !known.has_section(key.split('.').next().unwrap_or_default()) {
+            return Err(known.unknown((*key).to_owned(), COMMAND_LINE.to_owned()));
+        }
+        insert_text(&mut table, key, text.clone(), COMMAND_LINE, known)?;
     }
     Ok(table)
 }
