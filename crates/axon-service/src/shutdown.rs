@@ -116,7 +116,7 @@ mod tests {
     async fn a_drain_that_hangs_is_an_error() {
         let (first, stop) = oneshot::channel();
         first.send("SIGTERM").expect("somebody waits");
-        let error = run_until(stop, |_| std::future::pending(), Duration::from_secs(25))
+        let error = run_until(stop, |_| std::future::pending(), Duration::from_millis(25))
             .await
             .expect_err("timeout");
         assert!(error.to_string().contains("25ms"), "{error}");
