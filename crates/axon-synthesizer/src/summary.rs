@@ -1,0 +1,211 @@
+//! The first sentences of an answer: what a person wants to know before anything else. Every statement is a finding's
+//! claim with its place; nothing is added to what the findings say.
+
+use std::collections::BTreeMap;
+
+use axon_protocol::{AspectFindings, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart};
+
+/// Findings a review's summary names.
+const PROBLEMS_MAX: usize = 3;
+/// Findings the summary of a question's answer names.
+const STATEMENTS_MAX: usize = 5;
+/// Missing parts it names.
+const MISSING_MAX: usize = 3;
+
+/// What kind of answer the reader expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A list of problems, the worst first.
+    Problems,
+    /// The cause of a symptom.
+    Cause,
+    /// What is the case.
+    Statements,
+}
+
+impl Kind {
+    fn of(strategy: &str) -> Self {
+        match strategy {
+            "bug_investigation" => Kind::Cause,
+            "code_review" | "refactoring" | "testing" => Kind::Problems,
+            _ => Kind::Statements,
+        }
+    }
+}
+
+/// What the summary is written from.
+pub(crate) struct Facts<'a> {
+    pub plan: &'a ExecutionPlan,
+    pub aspects: &'a [AspectFindings],
+    pub missing: &'a [MissingPart],
+    pub conflicts: usize,
+    pub tasks_complete: usize,
+}
+
+/// A claim with the place that shows it, without a full stop.
+pub(crate) fn cite(finding: &MergedFinding) -> String {
+    let claim = finding.claim.trim_end_matches('.');
+    match finding.evidence.first() {
+        Some(evidence) => format!("{claim} (`{}`)", Evidence::location(evidence)),
+        None => claim.to_owned(),
+    }
+}
+
+/// How much a finding matters: severity × confidence × impact.
+pub(crate) fn weight(finding: &MergedFinding) -> f64 {
+    f64::from(finding.severity.weight()) * finding.confidence * f64::from(finding.impact.weight())
+}
+
+/// Writes the summary.
+pub(crate) fn summary(facts: &Facts<'_>) -> String {
+    let kind = Kind::of(&facts.plan.strategy.name);
+    let count: usize = facts.aspects.iter().map(|aspect| aspect.findings.len()).sum();
+    let mut text = match count {
+        0 => nothing_found(kind, facts),
+        _ => found(kind, count, facts),
+    };
+    if facts.conflicts > 0 {
+        let (noun, verb) = if facts.conflicts == 1 {
+            ("pair", "contradicts")
+        } else {
+            ("pairs", "contradict")
+        };
+        text.push_str(&format!(
+            " {} {noun} of findings {verb} each other; both sides are shown.",
+            facts.conflicts
+        ));
+    }
+    text + &missing(facts.missing)
+}
+
+fn nothing_found(kind: Kind, facts: &Facts<'_>) -> String {
+    let tasks = facts.plan.task_delegations.len();
+    let done = format!("{} of {tasks} tasks complete", facts.tasks_complete);
+    if facts.plan.query.plan.is_some() {
+        return format!("{done}.");
+    }
+    match kind {
+        Kind::Problems => format!("No problem was found ({done})."),
+        Kind::Cause => format!("No cause was found ({done})."),
+        Kind::Statements => format!("Nothing was found that answers this ({done})."),
+    }
+}
+
+fn found(kind: Kind, count: usize, facts: &Facts<'_>) -> String {
+    let named = named(kind, facts.aspects);
+    let mut text = String::new();
+    let mut items = named.as_slice();
+    if kind == Kind::Cause
+        && let Some((cause, others)) = named.split_first()
+    {
+        text.push_str(&format!("Most likely: {}.", cite(cause)));
+        items = others;
+        if !items.is_empty() {
+            text.push_str(" Also to consider:\n\n");
+        }
+    } else if kind == Kind::Problems {
+        text.push_str(match items.len() {
+            1 => "What was found:\n\n",
+            _ => "What matters most:\n\n",
+        });
+    }
+    for (index, finding) in items.iter().enumerate() {
+        match kind {
+            Kind::Statements => text.push_str(&format!("- {}.\n", cite(finding))),
+            Kind::Problems | Kind::Cause => text.push_str(&format!("{}. {}.\n", index + 1, cite(finding))),
+        }
+    }
+    if !items.is_empty() {
+        text.push('\n');
+    } else {
+        text.push(' ');
+    }
+    text + &totals(kind, count, facts.aspects)
+}
+
+/// The findings the summary names. Problems and causes: the weightiest of all. Statements: the weightiest of each aspect
+/// in the plan's order, so that every part of the question is answered before any is answered twice.
+fn named(kind: Kind, aspects: &[AspectFindings]) -> Vec<&MergedFinding> {
+    let mut all: Vec<(usize, usize, &MergedFinding)> = Vec::new();
+    for (aspect, findings) in aspects.iter().enumerate() {
+        for (rank, finding) in findings.findings.iter().take(STATEMENTS_MAX).enumerate() {
+            all.push((rank, aspect, finding));
+        }
+    }
+    if kind == Kind::Statements {
+        all.sort_by_key(|(rank, aspect, _)| (*rank, *aspect));
+        all.truncate(STATEMENTS_MAX);
+        all.sort_by_key(|(rank, aspect, _)| (*aspect, *rank));
+    } else {
+        all.sort_by(|a, b| {
+            weight(b.2)
+                .total_cmp(&weight(a.2))
+                .then_with(|| (a.1, a.0).cmp(&(b.1, b.0)))
+        });
+        all.truncate(PROBLEMS_MAX);
+    }
+    all.into_iter().map(|(_, _, finding)| finding).collect()
+}
+
+fn totals(kind: Kind, count: usize, aspects: &[AspectFindings]) -> String {
+    let findings = || aspects.iter().flat_map(|aspect| &aspect.findings);
+    let noun = if count == 1 { "finding" } else { "findings" };
+    if kind == Kind::Statements {
+        let files: std::collections::BTreeSet<&str> = findings()
+            .flat_map(|finding| &finding.evidence)
+            .filter_map(|evidence| match evidence {
+                Evidence::Source { path, .. } => Some(path.as_str()),
+                _ => None,
+            })
+            .collect();
+        return match files.len() {
+            0 => format!("{count} {noun} in all."),
+            1 => format!("{count} {noun} in all, from 1 file."),
+            many => format!("{count} {noun} in all, from {many} files."),
+        };
+    }
+    let mut levels: BTreeMap<Level, usize> = BTreeMap::new();
+    for finding in findings() {
+        *levels.entry(finding.severity).or_default() += 1;
+    }
+    let levels: Vec<String> = levels
+        .iter()
+        .rev()
+        .map(|(level, count)| format!("{count} {}", level.as_str()))
+        .collect();
+    let parts: Vec<String> = aspects
+        .iter()
+        .filter(|aspect| !aspect.findings.is_empty())
+        .map(|aspect| format!("{} {}", aspect.aspect.replace('_', " "), aspect.findings.len()))
+        .collect();
+    let mut text = format!("{count} {noun} in all: {}", levels.join(", "));
+    if parts.len() > 1 {
+        text.push_str(&format!("; {}", parts.join(", ")));
+    }
+    text + "."
+}
+
+fn missing(missing: &[MissingPart]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = missing
+        .iter()
+        .take(MISSING_MAX)
+        .map(|part| {
+            let name = if part.aspect.is_empty() {
+                part.task_id.as_str()
+            } else {
+                &part.aspect
+            };
+            format!("{} ({})", name.replace('_', " "), part.reason)
+        })
+        .collect();
+    let rest = missing.len() - named.len();
+    let more = if rest > 0 {
+        format!(" and {rest} more")
+    } else {
+        String::new()
+    };
+    format!(" Missing: {}{more}.", named.join("; "))
+}

@@ -1,0 +1,5 @@
+//! The synthesis as a pure function: constructed sets of findings with known answers, and properties of all sets.
+
+mod fixture;
+mod properties;
+mod tables;
