@@ -23,40 +23,6 @@ usable() {
     [ -n "$version" ] && [ "$(printf '%s\n%s\n' "$wanted" "$version" | sort -V | head -n 1)" = "$wanted" ]
 }
 
-# The mirrors this machine installs Debian's main component from, most likely first, each once.
-mirrors() {
-    local codename=$1
-    {
-        # deb822: a stanza per source, a field may go on in indented lines.
-        cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk -v codename="$codename" '
-            function flush(   n, i, uris) {
-                if (enabled && types ~ /(^| )deb( |$)/ && components ~ /(^| )main( |$)/ && index(" " suites " ", " " codename " ")) {
-                    n = split(uri, uris, " ")
-                    for (i = 1; i <= n; i++) print uris[i]
-                }
-                enabled = 1; types = ""; uri = ""; suites = ""; components = ""; field = ""
-            }
-            BEGIN { flush() }
-            /^#/ { next }
-            /^[ \t]*$/ { flush(); next }
-            {
-                line = $0
-                if (line !~ /^[ \t]/) { field = tolower(line); sub(/:.*/, "", field); sub(/^[^:]*:/, "", line) }
-                gsub(/[ \t]+/, " ", line); sub(/^ /, "", line); sub(/ $/, "", line)
-                if (field == "types") types = types " " line
-                if (field == "uris") uri = uri " " line
-                if (field == "suites") suites = suites " " line
-                if (field == "components") components = components " " line
-                if (field == "enabled" && line ~ /^(no|false|0)$/) enabled = 0
-            }
-            END { flush() }'
-        # One line: deb [options] address suite component...
-        cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null \
-            | sed -E -e 's/#.*//' -e 's/^[[:space:]]*deb[[:space:]]+(\[[^]]*\][[:space:]]*)?/deb /' \
-            | awk -v codename="$codename" '$1 == "deb" && $3 == codename { for (i = 4; i <= NF; i++) if ($i == "main") { print $2; next } }'
-    } | grep -v security | awk '!seen[$0]++' | head -n 4 || true
-}
-
 # Fetches the package of one suite from one mirror and unpacks it into .axon/nats.
 fetch() {
     local mirror=$1 suite=$2 work
@@ -99,9 +65,8 @@ if usable "$home/nats-server"; then
 fi
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-codename=$(. /etc/os-release 2>/dev/null && printf '%s' "${VERSION_CODENAME:-}") || true
-if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null && [ -e "$keyring" ] && [ -n "$codename" ]; then
-    for mirror in $(mirrors "$codename"); do
+if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null && [ -e "$keyring" ]; then
+    for mirror in $("$root/scripts/debian-mirrors.sh" | head -n 4); do
         for suite in sid trixie; do
             say "getting nats-server from Debian $suite ..."
             if fetch "$mirror" "$suite"; then
