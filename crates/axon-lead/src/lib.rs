@@ -1,1 +1,6 @@
 //! The lead: analyses a query, plans it, delegates it and decides when it is done.
+
+pub mod allocation;
+pub mod config;
+pub mod partition;
+pub mod view;

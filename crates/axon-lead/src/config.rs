@@ -1,0 +1,153 @@
+//! Configuration of the lead: sections `[lead]` and `[registry]`. Values only; loading is done by `axon-service`.
+
+use serde::{Deserialize, Serialize};
+
+/// Section `[lead]`: how queries are planned and run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Delegate fewer tasks when fewer workers are idle for the route. Default: true.
+    pub adaptive_allocation: bool,
+    /// Stop a query when enough is known, and say so in the answer. Default: true.
+    pub early_termination: bool,
+    /// Run a failed or silent worker's task again elsewhere and add tasks where results came back thin. Default: true.
+    pub dynamic_spawning: bool,
+    /// Queries one lead works on at once. Default: 64.
+    pub max_concurrent_executions: usize,
+    /// Seconds for a query that names no deadline, where its class of complexity has no timeout. Default: 120.
+    pub default_timeout_s: u64,
+    /// Publish events about the progress of queries. Default: true.
+    pub enable_progress_tracking: bool,
+    /// Share of time, tokens and cents kept for the synthesis, from 0 to 0.9. Default: 0.15.
+    pub synthesis_share: f64,
+    /// How often a task is tried before it counts as failed. Default: 3.
+    pub max_attempts: u32,
+    /// Most tasks of one plan, and most of them at once where a query brings its own plan. Default: 1000.
+    pub max_tasks_per_plan: usize,
+    /// Applications of a strategy before its success rate changes its score. Default: 5.
+    pub min_applications: u64,
+    /// What a query may use, by complexity.
+    pub allocation: AllocationTable,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            adaptive_allocation: true,
+            early_termination: true,
+            dynamic_spawning: true,
+            max_concurrent_executions: 64,
+            default_timeout_s: 120,
+            enable_progress_tracking: true,
+            synthesis_share: 0.15,
+            max_attempts: 3,
+            max_tasks_per_plan: 1000,
+            min_applications: 5,
+            allocation: AllocationTable::default(),
+        }
+    }
+}
+
+/// What a query may use, by complexity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllocationTable {
+    /// For one worker. Default: 1 worker, 10 tool calls, 30 s, 10,000 tokens, 10 cents.
+    pub simple: ClassAllocation,
+    /// For a few parts. Default: 4 workers, 15 tool calls each, 120 s, 50,000 tokens, 50 cents.
+    pub medium: ClassAllocation,
+    /// For many parts or a large scope. Default: 10 workers, 20 tool calls each, 300 s, 150,000 tokens, 200 cents.
+    pub complex: ClassAllocation,
+}
+
+impl Default for AllocationTable {
+    fn default() -> Self {
+        Self {
+            simple: ClassAllocation {
+                num_workers: 1,
+                max_tool_calls_per_worker: 10,
+                max_parallel_workers: 1,
+                timeout_s: Some(30),
+                max_tokens_budget: 10_000,
+                max_cost_cents: 10,
+            },
+            medium: ClassAllocation {
+                num_workers: 4,
+                max_tool_calls_per_worker: 15,
+                max_parallel_workers: 4,
+                timeout_s: Some(120),
+                max_tokens_budget: 50_000,
+                max_cost_cents: 50,
+            },
+            complex: ClassAllocation {
+                num_workers: 10,
+                max_tool_calls_per_worker: 20,
+                max_parallel_workers: 10,
+                timeout_s: Some(300),
+                max_tokens_budget: 150_000,
+                max_cost_cents: 200,
+            },
+        }
+    }
+}
+
+/// What a query of one class of complexity may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassAllocation {
+    /// Tasks to delegate.
+    pub num_workers: usize,
+    /// Most tool calls of one worker.
+    pub max_tool_calls_per_worker: usize,
+    /// Most tasks at once.
+    pub max_parallel_workers: usize,
+    /// Seconds for the whole query, synthesis included; `default_timeout_s` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u64>,
+    /// Tokens for the whole query, synthesis included.
+    pub max_tokens_budget: u64,
+    /// US cents for the whole query, synthesis included.
+    pub max_cost_cents: u64,
+}
+
+/// Section `[registry]`: which workers count as able to take work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistryConfig {
+    /// Load, from 0 to 1, at which a worker takes nothing more. Default: 0.8.
+    pub max_load_threshold: f64,
+    /// Seconds without a heartbeat after which a worker counts as gone. Default: 15.
+    pub heartbeat_timeout_secs: u64,
+    /// Pause a worker whose success rate is too low, and probe it until it recovers. Default: true.
+    pub auto_health_check: bool,
+    /// Share of its tasks, from 0 to 1, a worker must end well to be given more. Default: 0.5.
+    pub min_success_rate: f64,
+    /// Let a worker delay its requests in proportion to its load. Default: true.
+    pub enable_load_balancing: bool,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            max_load_threshold: 0.8,
+            heartbeat_timeout_secs: 15,
+            auto_health_check: true,
+            min_success_rate: 0.5,
+            enable_load_balancing: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_survive_a_round_trip_and_a_file_may_name_one_key() {
+        let text = toml::to_string(&Config::default()).expect("serializes");
+        assert_eq!(toml::from_str::<Config>(&text).expect("parses"), Config::default());
+        let one: Config = toml::from_str("max_attempts = 5").expect("parses");
+        assert_eq!((one.max_attempts, one.max_concurrent_executions), (5, 64));
+        let registry: RegistryConfig = toml::from_str("min_success_rate = 0.9").expect("parses");
+        assert_eq!((registry.min_success_rate, registry.heartbeat_timeout_secs), (0.9, 15));
+    }
+}
