@@ -1,0 +1,166 @@
+//! Statistics and definitions of strategies in their bucket: read through a watch, written by compare-and-set so that two
+//! leads never lose each other's updates.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axon_bus::{Bus, Entry, Error, Table};
+use axon_protocol::{Bucket, StrategyDefinition, StrategyStatistics};
+use serde_json::Value;
+use tracing::warn;
+
+/// Prefix of the keys that hold statistics.
+const STATISTICS: &str = "stats.";
+/// Prefix of the keys that hold definitions.
+const DEFINITIONS: &str = "def.";
+/// Pause before a watch that ended is opened again.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// One application of a strategy, as it is counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Application {
+    /// The strategy.
+    pub strategy: String,
+    /// Whether it succeeded.
+    pub success: bool,
+    /// How long the query took, in milliseconds.
+    pub duration_ms: u64,
+    /// What it cost, in US cents.
+    pub cost_cents: f64,
+    /// Completeness of the answer, from 0 to 1.
+    pub quality: f64,
+}
+
+/// What is known of strategies at a moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StrategyBook {
+    /// Statistics by name.
+    pub statistics: BTreeMap<String, StrategyStatistics>,
+    /// Definitions that override or extend the built-in ones, by name.
+    pub definitions: BTreeMap<String, StrategyDefinition>,
+}
+
+impl StrategyBook {
+    fn apply(&mut self, entry: Entry<Value>) {
+        let Entry { key, value, .. } = entry;
+        if let Some(name) = key.strip_prefix(STATISTICS) {
+            set(&mut self.statistics, name, value, &key);
+        } else if let Some(name) = key.strip_prefix(DEFINITIONS) {
+            set(&mut self.definitions, name, value, &key);
+        } else {
+            warn!(
+                key,
+                "left out a key that is neither a definition nor statistics of a strategy"
+            );
+        }
+    }
+}
+
+fn set<T: serde::de::DeserializeOwned>(map: &mut BTreeMap<String, T>, name: &str, value: Option<Value>, key: &str) {
+    match value.map(serde_json::from_value) {
+        None => {
+            map.remove(name);
+        }
+        Some(Ok(value)) => {
+            map.insert(name.to_owned(), value);
+        }
+        Some(Err(error)) => warn!(key, %error, "left out a strategy that cannot be read, the one before stays"),
+    }
+}
+
+/// The strategies of the fleet.
+#[derive(Debug, Clone)]
+pub struct Strategies {
+    table: Table<Value>,
+    book: Arc<RwLock<StrategyBook>>,
+}
+
+impl Strategies {
+    /// Knows nothing until [`Strategies::follow`] runs.
+    pub fn new(bus: &Bus) -> Self {
+        Self {
+            table: bus.table(Bucket::Strategies),
+            book: Arc::default(),
+        }
+    }
+
+    /// What is known now.
+    pub fn book(&self) -> StrategyBook {
+        self.book.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs `read` over what is known now, without copying it.
+    pub fn with_book<R>(&self, read: impl FnOnce(&StrategyBook) -> R) -> R {
+        read(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows every change for ever; to be run as a task of its own and dropped at the end.
+    pub async fn follow(&self) {
+        loop {
+            match self.table.watch().await {
+                Ok(mut watch) => {
+                    while let Some(entry) = watch.next().await {
+                        self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+                    }
+                }
+                Err(error) => warn!(%error, "cannot watch the strategies"),
+            }
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
+    }
+
+    /// Counts applications, one compare-and-set a strategy.
+    pub async fn record(&self, applications: &[Application]) -> Result<(), Error> {
+        let mut by_name: BTreeMap<&str, Vec<&Application>> = BTreeMap::new();
+        for application in applications {
+            by_name.entry(&application.strategy).or_default().push(application);
+        }
+        for (name, group) in by_name {
+            let key = format!("{STATISTICS}{name}");
+            self.table
+                .modify(&key, |current| {
+                    // Statistics that cannot be read are of no use to anybody: counting starts again.
+                    let mut statistics: StrategyStatistics = current
+                        .and_then(|value| serde_json::from_value(value).ok())
+                        .unwrap_or_default();
+                    for one in &group {
+                        statistics.record(one.success, one.duration_ms, one.cost_cents, one.quality);
+                    }
+                    serde_json::to_value(statistics).ok()
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(key: &str, value: Option<Value>) -> Entry<Value> {
+        Entry {
+            key: key.to_owned(),
+            value,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn the_book_follows_its_entries() {
+        let mut book = StrategyBook::default();
+        let statistics = json!({"applications": 2, "successes": 1, "mean_duration_ms": 1.0, "mean_cost_cents": 0.0, "mean_quality": 0.5});
+        book.apply(entry("stats.general", Some(statistics)));
+        assert_eq!(book.statistics["general"].success_rate(), Some(0.5));
+        book.apply(entry("stats.general", Some(json!("nonsense"))));
+        assert_eq!(
+            book.statistics["general"].applications, 2,
+            "what cannot be read changes nothing"
+        );
+        book.apply(entry("other", Some(json!(1))));
+        book.apply(entry("stats.general", None));
+        assert_eq!(book, StrategyBook::default());
+    }
+}
