@@ -3,6 +3,7 @@
 # Security mirrors are left out: they carry no other suites.
 set -euo pipefail
 
+# shellcheck source=/dev/null
 codename=${1:-$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")}
 
 # A stanza per source; a field may go on in indented lines.

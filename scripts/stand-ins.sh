@@ -23,7 +23,7 @@ missing() {
 }
 
 # A minimal Debian, once for all stand-ins of one run. What a later stand-in needs is added to it.
-rootfs() {
+unpack_debian() {
     [ -e "$work/rootfs/etc/debian_version" ] && return
     [ "$(id -u)" = 0 ] || { say "building stand-ins for base images needs root: run as root, or pull the images."; exit 1; }
     command -v debootstrap >/dev/null || { say "building stand-ins for base images needs debootstrap: install it."; exit 1; }
@@ -57,16 +57,17 @@ rm -rf "$work"
 # The order matters: each adds to the same root.
 image=$(named debian)
 if missing "$image"; then
-    rootfs
+    unpack_debian
     import "$image" 'CMD ["bash"]'
 fi
 
 image=$(named nats)
 if missing "$image"; then
-    rootfs
+    unpack_debian
     add_packages busybox-static
     ln -sf /bin/busybox "$work/rootfs/usr/local/bin/wget"
     cp "$("$root/scripts/get-nats.sh")" "$work/rootfs/usr/local/bin/nats-server"
+    # shellcheck disable=SC2016
     printf '%s\n' '#!/bin/sh' 'case "${1:--}" in -*) set -- nats-server "$@" ;; esac' 'exec "$@"' \
         >"$work/rootfs/usr/local/bin/docker-entrypoint.sh"
     chmod 755 "$work/rootfs/usr/local/bin/"*
@@ -75,7 +76,7 @@ fi
 
 image=$(named prom/prometheus)
 if missing "$image"; then
-    rootfs
+    unpack_debian
     add_packages ca-certificates
     (cd "$work" && chroot rootfs sh -c 'cd /tmp && apt-get -qq update && apt-get -qq download prometheus' >>log 2>&1)
     dpkg-deb --fsys-tarfile "$work"/rootfs/tmp/prometheus_*.deb | tar -C "$work/rootfs" -x ./usr/bin/prometheus
@@ -86,7 +87,7 @@ fi
 
 image=$(named rust)
 if missing "$image"; then
-    rootfs
+    unpack_debian
     add_packages gcc libc6-dev make ca-certificates
     # What this machine trusts, so that crates come in the same way as outside.
     [ ! -e /etc/ssl/certs/ca-certificates.crt ] || cp -L /etc/ssl/certs/ca-certificates.crt "$work/rootfs/etc/ssl/certs/"

@@ -1,0 +1,52 @@
+# Every target does the set-up it needs: under .axon/ and target/, nothing of the system.
+
+# What `make run` asks, and about which directory.
+ASK ?= Review this repository: which functions are risky or hard to maintain, and where could it panic or ignore an error?
+WORKSPACE ?= .
+WORKERS ?= 4
+# The recipes read them from the environment: a question may hold any quotes.
+export ASK WORKSPACE WORKERS
+
+BINS := -p axon-cli -p axon-lead -p axon-worker -p axon-synthesizer
+DEBUG := $(CURDIR)/target/debug
+RELEASE := $(CURDIR)/target/release
+NATS = nats=$$(scripts/get-nats.sh)
+SHELL := /bin/bash
+
+.PHONY: help run up test check bench compose-test clean
+
+help:
+	@echo 'make run            a fleet on this machine, one question, its answer (ASK="…" WORKSPACE=dir WORKERS=4)'
+	@echo 'make up             the same fleet, until Ctrl-C'
+	@echo 'make test           all tests'
+	@echo 'make check          formatting, lints, documentation'
+	@echo 'make bench          rates and latencies as JSON'
+	@echo 'make compose-test   docker-compose.yml, brought up and tried for real'
+	@echo 'make clean          removes target/ and .axon/'
+
+run:
+	@$(NATS) && cargo build --release --locked $(BINS) \
+		&& exec $(RELEASE)/axon up --workers "$$WORKERS" --nats-server "$$nats" --workspace "$$WORKSPACE" --ask "$$ASK"
+
+up:
+	@$(NATS) && cargo build --release --locked $(BINS) \
+		&& exec $(RELEASE)/axon up --workers "$$WORKERS" --nats-server "$$nats" --workspace "$$WORKSPACE"
+
+test:
+	@$(NATS) && python=$$(scripts/get-python.sh) && cargo build --locked $(BINS) \
+		&& AXON_TEST_BIN_DIR=$(DEBUG) AXON_NATS_SERVER="$$nats" AXON_TEST_PYTHON="$$python" \
+			cargo test --locked --workspace
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
+
+bench:
+	@$(NATS) && cargo build --release --locked $(BINS) && scripts/bench.sh "$$nats"
+
+compose-test:
+	@cargo build --locked $(BINS) && scripts/compose-test.sh
+
+clean:
+	rm -rf target .axon
