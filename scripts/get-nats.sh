@@ -13,7 +13,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 # The version of a server, as 2.10.27; nothing when it does not run.
 version_of() {
-    "$1" --version 2>/dev/null | sed -n 's/.*v\([0-9][0-9.]*\).*/\1/p' | head -n 1
+    "$1" --version 2>/dev/null | sed -n 's/^nats-server: v\([0-9][0-9.]*\).*/\1/p'
 }
 
 # Whether a server is there and new enough.
