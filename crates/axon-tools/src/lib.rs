@@ -1,1 +1,28 @@
-//! Tools, their parallel executor, and the workspace they work on.
+//! Tools, the executor that runs graphs of them in parallel, and the workspace they look at. Nothing here knows the bus,
+//! and nothing here changes a workspace.
+
+mod config;
+mod tool;
+mod toolbox;
+
+mod executor;
+mod graph;
+
+pub mod code;
+mod diag;
+
+mod evidence;
+mod workspace;
+
+pub use config::{CacheConfig, Config, ConfigError};
+pub use evidence::{EvidenceError, QUOTE_LINES_MAX, cite, verify};
+pub use executor::{CallOutcome, CallStatus, Executor, Refusal, Run, ToolEvent};
+pub use graph::{CALLS_MAX, Graph, GraphError};
+pub use tool::{
+    CallContext, Cost, ErrorKind, OUTPUT_BYTES_MAX, Tool, ToolError, blocking, fit, json_bytes, parse_params, schema_of,
+};
+pub use toolbox::{Toolbox, ToolboxError, allowed};
+pub use workspace::{
+    CacheError, FileEntry, FileText, Kind, Language, Manifest, PackError, PackLimits, Packed, Skipped, UnpackError,
+    UnpackLimits, Workspace, WorkspaceCache, WorkspaceError, in_scope, language_of, pack, unpack,
+};
