@@ -1,0 +1,4 @@
+//! One test binary: the bus against a real server, and the fleet as real processes.
+
+mod bus_lease;
+mod bus_publish;
