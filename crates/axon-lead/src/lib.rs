@@ -4,3 +4,10 @@ pub mod allocation;
 pub mod config;
 pub mod partition;
 pub mod view;
+
+mod advisories;
+pub mod fallback;
+mod fleet;
+pub mod letters;
+mod recorder;
+pub mod state;
