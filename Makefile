@@ -4,7 +4,9 @@
 ASK ?= Review this repository: which functions are risky or hard to maintain, and where could it panic or ignore an error?
 WORKSPACE ?= .
 WORKERS ?= 4
-# The recipes read them from the environment: a question may hold any quotes.
+# The recipes read them from the environment, as they were given: a question may hold quotes and dollars.
+override ASK := $(value ASK)
+override WORKSPACE := $(value WORKSPACE)
 export ASK WORKSPACE WORKERS
 
 BINS := -p axon-cli -p axon-lead -p axon-worker -p axon-synthesizer

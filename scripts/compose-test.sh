@@ -67,7 +67,11 @@ wait_for() {
     done
 }
 
-containers() { compose ps -q "$1"; }
+# The running containers of one service. The two generations of compose differ in what their `ps` lists.
+containers() {
+    docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
+        --filter "label=com.docker.compose.service=$1" --filter "label=com.docker.compose.oneoff=False"
+}
 
 # The running containers of all worker groups.
 workers() {
@@ -159,9 +163,11 @@ scale_reviewers() {
 }
 
 not_root() {
-    local id
+    local id user
     for id in $(containers nats) $(containers lead) $(containers synthesizer) $(workers); do
-        docker exec "$id" id -u | tee /dev/stderr | grep -qv '^0$' || return 1
+        user=$(docker exec "$id" id -u)
+        echo "$id runs as user $user"
+        [ "$user" != 0 ]
     done
 }
 
@@ -246,7 +252,8 @@ kill_one_worker() {
 }
 
 registered() {
-    outside workers --json | grep -q "\"pid\": *$1[,}]"
+    local fleet
+    fleet=$(outside workers --json) && grep -qE "\"pid\": *$1([,}]|\$)" <<<"$fleet"
 }
 
 # A worker outside of the project joins by the address of the server alone, and leaves without losing anything.
