@@ -43,7 +43,8 @@ pub(crate) struct Inner {
     pub(crate) js: jetstream::Context,
     pub(crate) config: Config,
     pub(crate) limit: PublishLimit,
-    pub(crate) breaker: Mutex<Breaker>,
+    /// With the generation of the connection it speaks of: what failed on an earlier one says nothing of this one.
+    pub(crate) breaker: Mutex<(u64, Breaker)>,
     pub(crate) state: watch::Receiver<ConnectionState>,
     pub(crate) who: String,
 }
@@ -108,7 +109,7 @@ impl Bus {
             client,
             js,
             limit: PublishLimit::new(config.rate_limit_per_agent),
-            breaker: Mutex::new(breaker),
+            breaker: Mutex::new((0, breaker)),
             config: config.clone(),
             state,
             who,
@@ -174,9 +175,16 @@ impl Bus {
             .map_err(|error| Error::server("draining", error))
     }
 
-    pub(crate) fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+    pub(crate) fn with_breaker<R>(&self, use_it: impl FnOnce(&mut Breaker) -> R) -> R {
+        let generation = self.inner.state.borrow().generation;
         // A breaker is always consistent, so a panic of another holder is no reason to stop.
-        self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut held = self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, breaker) = &mut *held;
+        if *known != generation {
+            *known = generation;
+            breaker.succeeded();
+        }
+        use_it(breaker)
     }
 }
 

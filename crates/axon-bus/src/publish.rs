@@ -100,8 +100,7 @@ impl Bus {
 
     pub(crate) async fn publish_as_is(&self, message: &Message) -> Result<Published, Error> {
         self.inner.limit.wait().await;
-        self.breaker()
-            .admit(Instant::now())
+        self.with_breaker(|breaker| breaker.admit(Instant::now()))
             .map_err(|retry_in| Error::BreakerOpen { retry_in })?;
         let headers = to_header_map(&message.headers);
         let sent = self
@@ -126,14 +125,13 @@ impl Bus {
     /// Tells the breaker. A refusal is an answer: only silence and a missing server count as failures.
     fn judge(&self, result: &Result<Published, Error>) {
         let now = Instant::now();
-        let state = {
-            let mut breaker = self.breaker();
+        let state = self.with_breaker(|breaker| {
             match result {
                 Err(Error::TimedOut { .. } | Error::Server { .. }) => breaker.failed(now),
                 _ => breaker.succeeded(),
             }
             breaker.state(now)
-        };
+        });
         metrics::gauge!(names::BREAKER_STATE).set(state.gauge());
     }
 
