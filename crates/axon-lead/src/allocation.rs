@@ -40,6 +40,18 @@ fn class(complexity: Complexity, config: &Config) -> &ClassAllocation {
     }
 }
 
+/// The longest timeout of any class, in milliseconds: what a query may take that names no deadline.
+pub fn timeout_ms_max(config: &Config) -> u64 {
+    let table = &config.allocation;
+    let timeouts =
+        [&table.simple, &table.medium, &table.complex].map(|class| class.timeout_s.unwrap_or(config.default_timeout_s));
+    timeouts
+        .into_iter()
+        .max()
+        .unwrap_or(config.default_timeout_s)
+        .saturating_mul(1000)
+}
+
 /// Splits a budget evenly into `parts` and a reserve. Parts and reserve add up to the total exactly; what does not
 /// divide goes to the first parts. Without parts everything is reserve.
 pub fn split(total: Budget, parts: usize, reserve_share: f64) -> (Vec<Budget>, Budget) {
@@ -157,6 +169,7 @@ mod tests {
         );
         let mut bare = Config::default();
         bare.allocation.simple.timeout_s = None;
+        assert_eq!(timeout_ms_max(&bare), 300_000);
         assert_eq!(
             allocate(Complexity::Simple, &bare, &Query::new("x"), None).timeout_ms,
             120_000

@@ -26,6 +26,10 @@ pub struct Config {
     pub max_tasks_per_plan: usize,
     /// Applications of a strategy before its success rate changes its score. Default: 5.
     pub min_applications: u64,
+    /// Digest of the stored workspace that queries look at which name none; none if empty. Default: empty.
+    pub workspace: String,
+    /// Seconds a stopping lead waits for what it works on before it hands it back. Default: 20.
+    pub drain_timeout_s: u64,
     /// What a query may use, by complexity.
     pub allocation: AllocationTable,
 }
@@ -43,6 +47,8 @@ impl Default for Config {
             max_attempts: 3,
             max_tasks_per_plan: 1000,
             min_applications: 5,
+            workspace: String::new(),
+            drain_timeout_s: 20,
             allocation: AllocationTable::default(),
         }
     }

@@ -1,8 +1,10 @@
 //! The lead: analyses a query, plans it, delegates it and decides when it is done.
 
 pub mod allocation;
+pub mod analysis;
 pub mod config;
 pub mod partition;
+pub mod strategy;
 pub mod view;
 
 mod advisories;

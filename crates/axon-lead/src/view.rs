@@ -16,8 +16,8 @@ pub struct FileView {
     pub path: String,
     /// Size in bytes.
     pub bytes: u64,
-    /// Language such as `rust`, where it is known; judged by the extension otherwise.
-    pub language: Option<String>,
+    /// Language such as `rust`; where it is empty or `text`, the extension judges.
+    pub language: String,
 }
 
 /// What a file is made of, as far as planning cares.
@@ -40,11 +40,14 @@ const CODE: &[&str] = &[
     "c#",
     "c++",
     "cc",
+    "cjs",
     "clj",
     "clojure",
     "cpp",
     "cs",
     "csharp",
+    "css",
+    "cts",
     "cu",
     "cxx",
     "dart",
@@ -55,10 +58,12 @@ const CODE: &[&str] = &[
     "ex",
     "exs",
     "f90",
+    "fish",
     "fortran",
     "fs",
     "fsharp",
     "go",
+    "graphql",
     "groovy",
     "h",
     "haskell",
@@ -66,6 +71,8 @@ const CODE: &[&str] = &[
     "hh",
     "hpp",
     "hs",
+    "htm",
+    "html",
     "java",
     "javascript",
     "jl",
@@ -74,12 +81,16 @@ const CODE: &[&str] = &[
     "julia",
     "kotlin",
     "kt",
+    "kts",
     "lua",
     "m",
-    "ml",
     "mjs",
+    "ml",
+    "mli",
     "mm",
+    "mts",
     "nim",
+    "objc",
     "objective-c",
     "ocaml",
     "pas",
@@ -87,9 +98,12 @@ const CODE: &[&str] = &[
     "php",
     "pl",
     "pm",
+    "powershell",
     "proto",
     "protobuf",
+    "ps1",
     "py",
+    "pyi",
     "python",
     "r",
     "rb",
@@ -97,20 +111,22 @@ const CODE: &[&str] = &[
     "ruby",
     "rust",
     "scala",
+    "scss",
     "sh",
     "shell",
     "sol",
     "sql",
     "svelte",
     "swift",
-    "tf",
     "terraform",
+    "tf",
     "ts",
     "tsx",
     "typescript",
     "v",
     "vue",
     "zig",
+    "zsh",
 ];
 
 const PROSE: &[&str] = &[
@@ -120,8 +136,10 @@ const PROSE: &[&str] = &[
 impl FileView {
     /// What the file is made of: by its language, else by its extension.
     pub fn material(&self) -> Material {
-        let named = self.language.as_deref().map(str::to_ascii_lowercase);
-        let name = named.unwrap_or_else(|| extension(&self.path).to_ascii_lowercase());
+        let name = match self.language.to_ascii_lowercase() {
+            unknown if unknown.is_empty() || unknown == "text" => extension(&self.path).to_ascii_lowercase(),
+            known => known,
+        };
         if CODE.contains(&name.as_str()) {
             Material::Code
         } else if PROSE.contains(&name.as_str()) {
@@ -161,7 +179,7 @@ pub(crate) mod samples {
                 .map(|(path, bytes)| FileView {
                     path: (*path).to_owned(),
                     bytes: *bytes,
-                    language: None,
+                    language: String::new(),
                 })
                 .collect(),
             revision: None,
@@ -209,18 +227,20 @@ mod tests {
     #[test]
     fn material_follows_the_language_then_the_extension() {
         for (path, language, expected) in [
-            ("a.rs", None, Material::Code),
-            ("a.rs", Some("Rust"), Material::Code),
-            ("README.md", None, Material::Prose),
-            ("a.json", None, Material::Data),
-            ("Makefile", None, Material::Data),
-            (".gitignore", None, Material::Data),
-            ("x", Some("python"), Material::Code),
+            ("a.rs", "", Material::Code),
+            ("a.rs", "Rust", Material::Code),
+            ("README.md", "", Material::Prose),
+            ("a.json", "", Material::Data),
+            ("notes.txt", "text", Material::Prose),
+            ("data.bin", "text", Material::Data),
+            ("Makefile", "", Material::Data),
+            (".gitignore", "", Material::Data),
+            ("x", "python", Material::Code),
         ] {
             let file = FileView {
                 path: path.to_owned(),
                 bytes: 1,
-                language: language.map(str::to_owned),
+                language: language.to_owned(),
             };
             assert_eq!(file.material(), expected, "{path}");
         }

@@ -1,0 +1,465 @@
+//! What a request names: keywords, symbols, quotes, aspects and the subjects of a comparison.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::parts::{Part, collapse};
+use super::text::{Item, Kind, Text, Token};
+use super::words;
+
+const KEYWORDS_MAX: usize = 24;
+const ASPECTS_MAX: usize = 12;
+const SUBJECTS_MAX: usize = 8;
+const SUBJECT_WORDS_MAX: usize = 8;
+
+/// Words that carry the meaning, in the order of their first use; names of code keep their case.
+pub(super) fn keywords(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (index, token) in text.tokens.iter().enumerate() {
+        let word = match token.kind {
+            Kind::Symbol => token.text.trim_end_matches("()").to_owned(),
+            Kind::Code if is_identifier(token.text) => token.text.trim_end_matches("()").to_owned(),
+            Kind::Word => {
+                let asked = parts.iter().any(|part| part.head == index);
+                let plain = token.lower.trim_end_matches("'s").trim_end_matches("’s");
+                if asked || plain.chars().count() < 3 || words::is_stop(plain) || !plain.contains(char::is_alphabetic) {
+                    continue;
+                }
+                plain.to_owned()
+            }
+            _ => continue,
+        };
+        if !found.contains(&word) {
+            found.push(word);
+        }
+    }
+    found.truncate(KEYWORDS_MAX);
+    found
+}
+
+/// Names of code: what is written as one, and what stands in backticks and could be one.
+pub(super) fn symbols(text: &Text<'_>) -> Vec<String> {
+    let named = text.tokens.iter().filter(|token| match token.kind {
+        Kind::Symbol => true,
+        Kind::Code => is_identifier(token.text) && !is_path(token.text),
+        Kind::Quote => is_identifier(token.text) && token.text.contains(['_', ':']),
+        _ => false,
+    });
+    unique(named.map(|token| token.text.trim_end_matches("()").to_owned()))
+}
+
+/// Quoted texts that are no names, such as messages of errors.
+pub(super) fn quotes(text: &Text<'_>) -> Vec<String> {
+    let quoted = text.tokens.iter().filter(|token| match token.kind {
+        Kind::Quote => !(is_identifier(token.text) && token.text.contains(['_', ':'])) && !is_path(token.text),
+        Kind::Code => !is_identifier(token.text) && !is_path(token.text),
+        _ => false,
+    });
+    unique(quoted.map(|token| token.text.trim().to_owned()))
+}
+
+pub(super) fn is_path(text: &str) -> bool {
+    !text.contains(char::is_whitespace)
+        && !text.contains("::")
+        && (text.contains('/')
+            || matches!(Text::new(text).tokens.first(), Some(token) if token.kind == Kind::Path && token.text == text))
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '@' | '$' | '#' | '.'))
+        && text.chars().all(|c| {
+            c.is_alphanumeric()
+                || matches!(
+                    c,
+                    '_' | ':' | '.' | '(' | ')' | '<' | '>' | '&' | '!' | '-' | '$' | '@' | '#' | '?'
+                )
+        })
+}
+
+/// Verbs that judge what they look at; the qualities named with them are aspects.
+const JUDGING: &[&str] = &[
+    "review", "audit", "check", "inspect", "scan", "examine", "assess", "analyse", "analyze", "evaluate", "survey",
+    "rate", "grade", "compare", "contrast", "improve", "judge", "score", "measure", "look", "study", "report",
+];
+
+/// Verbs that look for something; the qualities named with them are aspects where the search is broad.
+const SEEKING: &[&str] = &[
+    "find",
+    "search",
+    "identify",
+    "list",
+    "detect",
+    "locate",
+    "enumerate",
+    "flag",
+    "point",
+    "spot",
+    "are",
+    "is",
+    "what",
+];
+
+/// The aspects the asker names: qualities of software by their usual name, and what else is listed after `for`,
+/// `regarding` and the like, or as items of a list.
+pub(super) fn aspects(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in parts {
+        let tokens = &text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
+        let broad = tokens
+            .iter()
+            .any(|token| words::is_breadth(&token.lower) || words::is_workspace(&token.lower));
+        if JUDGING.contains(&part.verb.as_str()) {
+            found.extend(listed(tokens));
+        } else if !(broad && SEEKING.contains(&part.verb.as_str())) {
+            continue;
+        }
+        found.extend(qualities(tokens));
+    }
+    found.extend(items(text, parts));
+    let mut found = unique(found.into_iter());
+    found.truncate(ASPECTS_MAX);
+    found
+}
+
+/// Qualities of software among these words, in order, by their usual name.
+fn qualities(tokens: &[Token<'_>]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let here = words::qualities()
+            .iter()
+            .flat_map(|(name, others)| others.iter().chain([name]).map(move |phrase| (*name, *phrase)))
+            .filter(|(_, phrase)| begins_with(&tokens[at..], phrase))
+            .max_by_key(|(_, phrase)| phrase.len());
+        match here {
+            Some((name, phrase)) => {
+                found.push(name.to_owned());
+                at += phrase.split(' ').count();
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+fn begins_with(tokens: &[Token<'_>], phrase: &str) -> bool {
+    let mut count = 0;
+    for (index, word) in phrase.split(' ').enumerate() {
+        if !tokens.get(index).is_some_and(|token| token.is(word)) {
+            return false;
+        }
+        count += 1;
+    }
+    count > 0
+}
+
+/// What is listed after the first `for`, `regarding`, … of these words: two items at least.
+fn listed(tokens: &[Token<'_>]) -> Vec<String> {
+    let introduces = |at: usize| {
+        let is = |offset: usize, word: &str| tokens.get(at + offset).is_some_and(|token| token.is(word));
+        if is(0, "for") || is(0, "regarding") || is(0, "concerning") {
+            Some(1)
+        } else if (is(0, "focus") || is(0, "focusing") || is(0, "attention") || is(0, "emphasis"))
+            && (is(1, "on") || is(1, "to"))
+        {
+            Some(2)
+        } else if (is(0, "terms") && is(1, "of"))
+            || (is(0, "respect") && is(1, "to"))
+            || (is(0, "regard") && is(1, "to"))
+        {
+            Some(2)
+        } else {
+            None
+        }
+    };
+    let Some(start) = (0..tokens.len()).find_map(|at| introduces(at).map(|length| at + length)) else {
+        return Vec::new();
+    };
+    let mut items: Vec<Vec<&str>> = vec![Vec::new()];
+    for token in &tokens[start..] {
+        let separates = token.kind == Kind::Comma || token.is("and") || token.is("or") || token.is("plus");
+        if separates {
+            if items.last().is_some_and(|item| !item.is_empty()) {
+                items.push(Vec::new());
+            }
+            continue;
+        }
+        let ends = token.kind != Kind::Word
+            || [
+                "in",
+                "of",
+                "under",
+                "across",
+                "within",
+                "throughout",
+                "from",
+                "at",
+                "that",
+                "which",
+                "by",
+                "with",
+                "on",
+            ]
+            .contains(&token.lower.as_str());
+        if ends {
+            break;
+        }
+        let filling = [
+            "the",
+            "a",
+            "an",
+            "any",
+            "all",
+            "possible",
+            "potential",
+            "their",
+            "its",
+            "missing",
+        ]
+        .contains(&token.lower.as_str());
+        if !filling && let Some(item) = items.last_mut() {
+            item.push(&token.lower);
+        }
+    }
+    items.retain(|item| (1..=4).contains(&item.len()));
+    if items.len() < 2 {
+        return Vec::new();
+    }
+    items.into_iter().map(|item| usual_name(&item.join(" "))).collect()
+}
+
+/// Items of a list that only name something, after a sentence that asks.
+fn items(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
+    let nominal = text.sentences.iter().enumerate().filter(|(index, sentence)| {
+        sentence.item == Some(Item::Bullet)
+            && sentence.tokens.len() <= 6
+            && !parts.iter().any(|part| part.sentence == *index)
+            && parts.first().is_some_and(|part| part.sentence < *index)
+    });
+    nominal
+        .map(|(_, sentence)| usual_name(&collapse(text.slice(&sentence.tokens)).to_lowercase()))
+        .collect()
+}
+
+fn usual_name(phrase: &str) -> String {
+    let known = words::qualities()
+        .iter()
+        .find(|(name, others)| *name == phrase || others.iter().any(|other| *other == phrase));
+    known.map_or(phrase, |(name, _)| name).to_owned()
+}
+
+/// Whether the request compares, and what: two things at least where it names them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Comparison {
+    pub compares: bool,
+    pub subjects: Vec<String>,
+}
+
+static COMPARISONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    [
+        r"(?is)\b(?:differences?|comparison|trade-?offs?|distinction|choice)\s+between\s+(?P<list>.+)",
+        r"(?is)\bhow\s+(?:do|does|is|are)\s+(?P<a>.+?)\s+(?:differ(?:s|ent)?|compare)s?\s+(?:from|to|with)\s+(?P<b>.+)",
+        r"(?is)\bhow\s+(?:do|does)\s+(?P<list>.+?)\s+(?:differ|compare)\b",
+        r"(?is)\b(?:compar(?:e|ing)|contrast(?:ing)?|weigh)\s+(?P<a>.+?)\s+(?:with|to|against|versus|vs\.?|and)\s+(?P<b>.+)",
+        r"(?is)\b(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,2}?)\s+(?:versus|vs\.?)\s+(?P<b>.+)",
+        r"(?is)\b(?:better|faster|simpler|safer|cheaper|prefer(?:able)?|choose|pick|use|between)\b[^.?!]*?[,:]?\s+(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,3}?)\s+or\s+(?P<b>[\w`./:-]+(?:\s+[\w`./:-]+){0,3})\s*\?",
+        r"(?is)\b(?:pros and cons|advantages|benefits)\s+of\s+(?P<a>.+?)\s+(?:over|versus|vs\.?|compared\s+(?:to|with))\s+(?P<b>.+)",
+    ]
+    .iter()
+    .filter_map(|pattern| Regex::new(pattern).ok())
+    .collect()
+});
+
+static COMPARES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(compar(e|es|ed|ing|ison)|versus|vs\.?|contrast|differences?\s+between|trade-?offs?\s+between|pros\s+and\s+cons|differ(s)?\s+from)(\s|$|[?,:])").ok()
+});
+
+pub(super) fn comparison(text: &Text<'_>) -> Comparison {
+    // Quotes and code are out of sight, so that an `and` inside them separates nothing.
+    let (masked, named) = mask(text);
+    let mut comparison = Comparison {
+        compares: COMPARES.as_ref().is_some_and(|pattern| pattern.is_match(&masked)),
+        subjects: Vec::new(),
+    };
+    for pattern in COMPARISONS.iter() {
+        let Some(captures) = pattern.captures(&masked) else {
+            continue;
+        };
+        let group = |name: &str| captures.name(name).map_or("", |found| found.as_str());
+        let list = match group("list") {
+            "" => format!("{} and {}", group("a"), group("b")),
+            list => list.to_owned(),
+        };
+        let subjects: Vec<String> = separate(&list).iter().map(|subject| unmask(subject, &named)).collect();
+        let mut subjects = unique(subjects.into_iter());
+        subjects.truncate(SUBJECTS_MAX);
+        if subjects.len() >= 2 {
+            return Comparison {
+                compares: true,
+                subjects,
+            };
+        }
+    }
+    comparison.subjects.clear();
+    comparison
+}
+
+fn mask<'a>(text: &Text<'a>) -> (String, Vec<&'a str>) {
+    let mut masked = String::new();
+    let mut named = Vec::new();
+    let mut at = 0;
+    for token in text.tokens.iter().filter(|token| token.is_named()) {
+        masked.push_str(&text.source[at..token.span.start]);
+        masked.push_str(&format!("NAMED{}", named.len()));
+        named.push(token.text);
+        at = token.span.end;
+    }
+    masked.push_str(&text.source[at..]);
+    (masked, named)
+}
+
+fn unmask(text: &str, named: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for (index, name) in named.iter().enumerate().rev() {
+        text = text.replace(&format!("NAMED{index}"), name);
+    }
+    text
+}
+
+static SUBJECT_END: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)[.?!;:](\s|$)|\s(in terms of|with (regard|respect) to|regarding|for\b|when\b|and (tell|explain|say|recommend|suggest|which|how|what|why|then|give|list|decide)\b|in (this|the|our)\b|under\b|so that|to (see|decide|find)\b|based on|by\b|that\b|which\b|across\b)",
+    )
+    .ok()
+});
+
+static SEPARATOR: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\s*(?:,\s*(?:and|or)\s+|,\s*|\s+and\s+|\s+or\s+|\s+(?:versus|vs\.?|with|to|against|from)\s+)").ok()
+});
+
+fn separate(list: &str) -> Vec<String> {
+    let list = match SUBJECT_END.as_ref().and_then(|pattern| pattern.find(list)) {
+        Some(end) => &list[..end.start()],
+        None => list,
+    };
+    let Some(separator) = SEPARATOR.as_ref() else {
+        return Vec::new();
+    };
+    separator
+        .split(list)
+        .map(clean_subject)
+        .filter(|subject| !subject.is_empty())
+        .collect()
+}
+
+fn clean_subject(subject: &str) -> String {
+    let mut words: Vec<&str> = subject.split_whitespace().collect();
+    while words
+        .first()
+        .is_some_and(|word| ["the", "a", "an", "both", "between", "our", "of"].contains(&word.to_lowercase().as_str()))
+    {
+        words.remove(0);
+    }
+    if words.len() > SUBJECT_WORDS_MAX
+        || words.first().is_some_and(|word| {
+            ["two", "three", "these", "those", "them", "it", "each", "other"].contains(&word.to_lowercase().as_str())
+        })
+    {
+        return String::new();
+    }
+    words
+        .join(" ")
+        .trim_matches(|c: char| matches!(c, '.' | ',' | '?' | '!' | ':' | '(' | ')' | '"' | '\''))
+        .to_owned()
+}
+
+fn unique(items: impl Iterator<Item = String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for item in items {
+        if !item.is_empty() && !found.contains(&item) {
+            found.push(item);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parts::parts;
+    use super::*;
+
+    fn check_subjects(source: &str, compares: bool, subjects: &[&str]) {
+        let found = comparison(&Text::new(source));
+        assert_eq!(
+            (found.compares, found.subjects),
+            (compares, subjects.iter().map(|s| (*s).to_owned()).collect()),
+            "{source}"
+        );
+    }
+
+    #[test]
+    fn comparisons_and_their_subjects() {
+        check_subjects(
+            "Compare the LRU cache and the clock cache in docs/",
+            true,
+            &["LRU cache", "clock cache in docs/"],
+        );
+        check_subjects("Compare the two cache designs in docs/", true, &[]);
+        check_subjects("Redis vs. Memcached for sessions", true, &["Redis", "Memcached"]);
+        check_subjects(
+            "What is the difference between `a and b` and `c`?",
+            true,
+            &["a and b", "c"],
+        );
+        check_subjects("How does the lead differ from the worker?", true, &["lead", "worker"]);
+        check_subjects("Which is faster, tokio or smol?", true, &["tokio", "smol"]);
+        check_subjects(
+            "Compare axum, actix and warp in terms of speed",
+            true,
+            &["axum", "actix", "warp"],
+        );
+        check_subjects("Where is the header parsed?", false, &[]);
+    }
+
+    fn check_aspects(source: &str, expected: &[&str]) {
+        let text = Text::new(source);
+        assert_eq!(aspects(&text, &parts(&text)), expected, "{source}");
+    }
+
+    #[test]
+    fn aspects_are_what_the_asker_lists() {
+        check_aspects(
+            "Review this repository for panics and unhandled errors",
+            &["panics", "error handling"],
+        );
+        check_aspects(
+            "Check security, performance and test coverage of the bus",
+            &["security", "performance", "tests"],
+        );
+        check_aspects(
+            "Audit the API with respect to pagination, versioning and quotas",
+            &["pagination", "versioning", "quotas"],
+        );
+        check_aspects("Where is error handling done?", &[]);
+        check_aspects("Find all race conditions", &["concurrency"]);
+        check_aspects(
+            "Assess the service:\n- latency\n- retry storms\n- cost",
+            &["performance", "retry storms", "cost"],
+        );
+        check_aspects("Review src/lib.rs", &[]);
+    }
+
+    #[test]
+    fn names_and_quotes_are_told_apart() {
+        let text = Text::new(
+            "Why does `parse_header` print \"no such file\" for HeaderMap in `a b`? See 'x_y', `src/a.rs`, foo::bar()",
+        );
+        assert_eq!(symbols(&text), ["parse_header", "HeaderMap", "x_y", "foo::bar"]);
+        assert_eq!(quotes(&text), ["no such file", "a b"]);
+        assert_eq!(
+            keywords(&text, &parts(&text)),
+            ["parse_header", "print", "HeaderMap", "foo::bar"]
+        );
+    }
+}

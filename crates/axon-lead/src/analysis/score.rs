@@ -1,0 +1,291 @@
+//! Scores complexity and shape from the facts of a request. Every point given is a reason shown to people.
+
+use axon_protocol::{Complexity, Shape};
+
+use super::parts::Part;
+use super::text::Kind;
+use super::{Facts, words};
+use crate::partition::{Relevance, extent};
+
+/// Points from which a query is more than one worker's work.
+const MEDIUM_POINTS: f64 = 1.5;
+/// Points from which it has many parts.
+const COMPLEX_POINTS: f64 = 4.5;
+/// Files of a scope that one worker reads at ease, that are many, and that are very many.
+const FILES_FEW: usize = 12;
+const FILES_MANY: usize = 60;
+const FILES_VERY_MANY: usize = 400;
+
+/// A judgement with its reasons.
+pub(super) struct Judged<T> {
+    pub value: T,
+    pub reasons: Vec<String>,
+}
+
+#[derive(Default)]
+struct Tally {
+    points: f64,
+    reasons: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, points: f64, reason: impl Into<String>) {
+        self.points += points;
+        self.reasons.push(format!("{} ({points:+})", reason.into()));
+    }
+}
+
+/// How much work a query is.
+pub(super) fn complexity(facts: &Facts<'_>) -> Judged<Complexity> {
+    let mut tally = Tally::default();
+    score_parts(facts, &mut tally);
+    score_scope(facts, &mut tally);
+    score_depth(facts, &mut tally);
+    let value = if tally.points >= COMPLEX_POINTS {
+        Complexity::Complex
+    } else if tally.points >= MEDIUM_POINTS {
+        Complexity::Medium
+    } else {
+        Complexity::Simple
+    };
+    if tally.reasons.is_empty() {
+        tally.reasons.push("one question about one thing".to_owned());
+    }
+    tally.reasons.push(format!(
+        "{:.2} points: medium from {MEDIUM_POINTS}, complex from {COMPLEX_POINTS}",
+        tally.points
+    ));
+    Judged {
+        value,
+        reasons: tally.reasons,
+    }
+}
+
+fn score_parts(facts: &Facts<'_>, tally: &mut Tally) {
+    let parts = facts.parts.len();
+    if parts > 1 {
+        let linked = facts.parts.iter().filter(|part| !part.needs.is_empty()).count();
+        // A step that follows from the one before is less than a task of its own.
+        let points = 0.75 * linked as f64 + 0.9 * (parts - 1 - linked.min(parts - 1)) as f64;
+        tally.add(
+            round(points),
+            format!(
+                "{parts} parts: {}",
+                listed(facts.parts.iter().map(|part| part.verb.as_str()))
+            ),
+        );
+    }
+    let aspects = facts.aspects.len();
+    if aspects > 1 {
+        let points = 0.75 * (aspects - 1) as f64;
+        tally.add(
+            points,
+            format!(
+                "{aspects} aspects: {}",
+                listed(facts.aspects.iter().map(String::as_str))
+            ),
+        );
+    }
+    if facts.comparison.compares {
+        let subjects = facts.comparison.subjects.len();
+        let points = 1.5 + 0.5 * subjects.saturating_sub(2) as f64;
+        let what = match subjects {
+            0 => "a comparison".to_owned(),
+            _ => format!(
+                "compares {}",
+                listed(facts.comparison.subjects.iter().map(String::as_str))
+            ),
+        };
+        tally.add(points, what);
+    }
+}
+
+fn score_scope(facts: &Facts<'_>, tally: &mut Tally) {
+    let surveys = surveys(facts);
+    let broad = breadth(facts);
+    let narrow = facts.names_something() && facts.paths.len() + facts.symbols.len() <= 3;
+    match (&broad, mentions_workspace(facts)) {
+        (Some(word), true) => tally.add(2.0, format!("the whole workspace: `{word}`")),
+        (Some(word), false) if facts.paths.is_empty() && facts.symbols.is_empty() => {
+            tally.add(1.0, format!("a wide scope: `{word}`"));
+        }
+        (None, true) if surveys => tally.add(2.0, "looks over the workspace"),
+        (None, true) => tally.add(0.75, "about the workspace as a whole"),
+        _ => {}
+    }
+    if narrow && broad.is_none() && !names_directory(facts) {
+        let first = [&facts.paths, &facts.symbols, &facts.quotes]
+            .into_iter()
+            .flatten()
+            .next();
+        let name = first.map_or("", String::as_str);
+        tally.add(-1.5, format!("names what to look at: `{}`", shortened(name)));
+    }
+    let Some(view) = facts.view else { return };
+    let (files, _) = extent(view, &facts.paths, Relevance::Text);
+    let points = match files {
+        0..=FILES_FEW => return,
+        _ if narrow && facts.paths.is_empty() => return,
+        _ if files <= FILES_MANY => 0.5,
+        _ if files <= FILES_VERY_MANY => 1.0,
+        _ => 2.0,
+    };
+    // A question with one answer stays one question, however large the place where it is.
+    let points = if surveys || broad.is_some() || facts.comparison.compares {
+        points
+    } else {
+        points / 2.0
+    };
+    tally.add(points, format!("{files} files in scope"));
+}
+
+fn score_depth(facts: &Facts<'_>, tally: &mut Tally) {
+    let mut deep: Vec<&str> = facts.text.words().filter(|word| words::is_depth(word)).collect();
+    deep.dedup();
+    deep.truncate(2);
+    if !deep.is_empty() {
+        tally.add(
+            0.75 * deep.len() as f64,
+            format!("asks for depth: {}", listed(deep.iter().copied())),
+        );
+    }
+    if let [only] = facts.parts.as_slice()
+        && !facts.comparison.compares
+    {
+        match only.verb.as_str() {
+            "what" | "where" | "which" | "who" | "when" | "is" | "are" | "does" | "do" | "has" | "can" | "know"
+            | "define" => {
+                tally.add(-1.0, "asks for a fact");
+            }
+            "why" | "how" | "explain" | "describe" => tally.add(0.5, "asks for an explanation"),
+            _ => {}
+        }
+    }
+    let length = facts.text.words().count();
+    if length > 150 {
+        tally.add(1.0, format!("a long request: {length} words"));
+    } else if length > 60 {
+        tally.add(0.5, format!("a long request: {length} words"));
+    }
+}
+
+/// How the parts of a query depend on each other.
+pub(super) fn shape(facts: &Facts<'_>, complexity: Complexity) -> Judged<Shape> {
+    let parts = &facts.parts;
+    let linked: Vec<&Part> = parts.iter().filter(|part| !part.needs.is_empty()).collect();
+    let in_line = parts.len() > 1
+        && parts
+            .iter()
+            .enumerate()
+            .skip(1)
+            .all(|(index, part)| part.needs == [index - 1]);
+    let (value, reason) = if in_line {
+        (
+            Shape::Chain,
+            format!("each of {} steps needs the one before", parts.len()),
+        )
+    } else if !linked.is_empty() {
+        (
+            Shape::Graph,
+            format!("{} of {} parts need others", linked.len(), parts.len()),
+        )
+    } else if parts.len() > 1 {
+        (
+            Shape::FanOut,
+            format!("{} parts that do not need each other", parts.len()),
+        )
+    } else if let Some(word) = steps_of_nouns(facts) {
+        (
+            Shape::Chain,
+            format!("the things asked for follow each other: `{word}`"),
+        )
+    } else if facts.comparison.subjects.len() > 1 {
+        (
+            Shape::FanOut,
+            "the things compared can be looked at independently".to_owned(),
+        )
+    } else if facts.aspects.len() > 1 {
+        (
+            Shape::FanOut,
+            format!("{} aspects that do not need each other", facts.aspects.len()),
+        )
+    } else if complexity != Complexity::Simple
+        && (surveys(facts) || breadth(facts).is_some() || facts.comparison.compares)
+    {
+        (Shape::FanOut, "the scope can be divided".to_owned())
+    } else {
+        (Shape::Single, "one part".to_owned())
+    };
+    let mut reasons = vec![reason];
+    for (index, part) in parts.iter().enumerate().filter(|(_, part)| !part.needs.is_empty()) {
+        let needs = listed(part.needs.iter().map(|need| parts[*need].verb.as_str()));
+        let sign = if part.sign.is_empty() {
+            "it has no input of its own"
+        } else {
+            &part.sign
+        };
+        reasons.push(format!("part {} (`{}`) needs `{needs}`: {sign}", index + 1, part.verb));
+    }
+    Judged { value, reasons }
+}
+
+/// A word of order between nouns, where one verb asks for several things one after another.
+fn steps_of_nouns<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+    let [part] = facts.parts.as_slice() else { return None };
+    if part.question {
+        return None;
+    }
+    let body = &facts.text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
+    body.windows(2).find_map(|pair| {
+        let joined = pair[0].kind == Kind::Comma || pair[0].is("and");
+        let order = ["then", "afterwards", "finally", "subsequently", "lastly"].contains(&pair[1].lower.as_str());
+        (joined && order).then_some(pair[1].lower.as_str())
+    })
+}
+
+/// Whether some part looks over whatever it is given.
+fn surveys(facts: &Facts<'_>) -> bool {
+    facts.parts.iter().any(|part| words::is_surveying(&part.verb))
+}
+
+/// A word that widens the scope, unless what it widens is named.
+fn breadth<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+    let tokens = &facts.text.tokens;
+    tokens.iter().enumerate().find_map(|(index, token)| {
+        let next = tokens.get(index + 1);
+        // `any idea`, `at all` and `all right` widen nothing.
+        let idle = next
+            .is_none_or(|next| ["idea", "way", "chance", "right", "case", "good"].contains(&next.lower.as_str()))
+            && ["any", "all", "each"].contains(&token.lower.as_str())
+            || token.is("any") && facts.parts.first().is_some_and(|part| part.question);
+        (token.kind == Kind::Word && words::is_breadth(&token.lower) && !idle).then_some(token.lower.as_str())
+    })
+}
+
+fn mentions_workspace(facts: &Facts<'_>) -> bool {
+    facts.text.words().any(words::is_workspace)
+}
+
+fn names_directory(facts: &Facts<'_>) -> bool {
+    let is_file = |path: &String| {
+        facts
+            .view
+            .is_none_or(|view| view.files.iter().any(|file| file.path == *path))
+    };
+    !facts.paths.iter().all(is_file)
+}
+
+fn listed<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    items.map(shortened).collect::<Vec<_>>().join(", ")
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(48) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn round(points: f64) -> f64 {
+    (points * 100.0).round() / 100.0
+}
