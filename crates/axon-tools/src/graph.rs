@@ -1,6 +1,8 @@
 //! The graph of a task's tool calls: edges run from a call's outputs to the inputs and references of others. Everything
 //! here is computed before the first call runs; nothing runs one.
 
+mod reference;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -8,6 +10,7 @@ use axon_protocol::ToolCall;
 use serde_json::Value;
 
 use crate::ToolError;
+use reference::Reference;
 
 /// Most calls of one task.
 pub const CALLS_MAX: usize = 1000;
@@ -185,21 +188,17 @@ impl Graph {
         if !self.has_references[index] {
             return Ok(params.clone());
         }
-        replace(params, &|reference: &Reference<'_>| {
-            let missing = || {
+        reference::fill(params, &|reference: &Reference<'_>| {
+            let output = self
+                .producers
+                .get(reference.output)
+                .and_then(|producer| output(*producer));
+            output.and_then(|output| reference.find(output)).ok_or_else(|| {
                 ToolError::invalid_params(format!(
                     "`${{{}}}` of call `{}` refers to nothing: the output `{}` has no such field",
                     reference.text, self.calls[index].tool_id, reference.output
                 ))
-            };
-            let value = self
-                .producers
-                .get(reference.output)
-                .and_then(|producer| output(*producer));
-            reference
-                .path()
-                .try_fold(value.ok_or_else(missing)?, step)
-                .ok_or_else(missing)
+            })
         })
     }
 }
@@ -228,15 +227,18 @@ fn producers(calls: &[ToolCall]) -> Result<HashMap<String, usize>, GraphError> {
 }
 
 fn check_name(name: &str) -> Result<(), GraphError> {
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_name_byte) {
+    if is_name(name) {
         Ok(())
     } else {
         Err(GraphError::Name(name.chars().take(NAME_BYTES_MAX).collect()))
     }
 }
 
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// The calls a call waits for, and whether its parameters must be resolved.
@@ -250,36 +252,18 @@ fn needs(call: &ToolCall, producers: &HashMap<String, usize>) -> Result<(Vec<usi
     for input in &call.inputs {
         needs.push(*producers.get(input).ok_or_else(|| unknown(input, ""))?);
     }
-    let mut referring = false;
-    visit_texts(&call.params, &mut |text| {
-        if !text.contains("${") {
-            return Ok(());
-        }
-        referring = true;
-        for part in parts(text) {
-            if let Part::Reference(reference) = part {
-                let hint = " (write `$${` where a text means `${` itself)";
-                needs.push(
-                    *producers
-                        .get(reference.output)
-                        .ok_or_else(|| unknown(reference.output, hint))?,
-                );
-            }
-        }
+    let hint = " (write `$${` where a text means `${` itself)";
+    let has_references = reference::visit(&call.params, &mut |reference| {
+        needs.push(
+            *producers
+                .get(reference.output)
+                .ok_or_else(|| unknown(reference.output, hint))?,
+        );
         Ok(())
     })?;
     needs.sort_unstable();
     needs.dedup();
-    Ok((needs, referring))
-}
-
-fn visit_texts<E>(value: &Value, visit: &mut impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    match value {
-        Value::String(text) => visit(text),
-        Value::Array(items) => items.iter().try_for_each(|item| visit_texts(item, visit)),
-        Value::Object(fields) => fields.values().try_for_each(|field| visit_texts(field, visit)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-    }
+    Ok((needs, has_references))
 }
 
 fn topological_order(dependencies: &[Vec<usize>], dependents: &[Vec<usize>]) -> Option<Vec<usize>> {
@@ -335,114 +319,6 @@ fn find_cycle(calls: &[ToolCall], dependencies: &[Vec<usize>]) -> Cycle {
             .map(|index| calls[index].tool_id.clone())
             .collect(),
     )
-}
-
-/// A reference `${output.field.0}`.
-#[derive(Debug, PartialEq, Eq)]
-struct Reference<'a> {
-    /// What stands between the braces.
-    text: &'a str,
-    output: &'a str,
-}
-
-impl<'a> Reference<'a> {
-    /// Reads what stands between the braces; `None` if that is no reference, as in a regular expression.
-    fn parse(text: &'a str) -> Option<Self> {
-        let output = text.split('.').next().unwrap_or_default();
-        let valid = check_name(output).is_ok()
-            && text.split('.').all(|part| !part.is_empty())
-            && !text.contains(['$', '{', '\n']);
-        valid.then_some(Self { text, output })
-    }
-
-    fn path(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.text.split('.').skip(1)
-    }
-}
-
-fn step<'v>(value: &'v Value, part: &str) -> Option<&'v Value> {
-    match value {
-        Value::Object(fields) => fields.get(part),
-        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
-        _ => None,
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Part<'a> {
-    Text(&'a str),
-    Reference(Reference<'a>),
-}
-
-/// Cuts a text into references and what lies between. `$${` is the text `${`.
-fn parts(text: &str) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
-    let mut from = 0;
-    let mut at = 0;
-    while let Some(found) = text[at..].find("${") {
-        let open = at + found;
-        if open > from && text.as_bytes()[open - 1] == b'$' {
-            // Escaped: the first `$` falls away and the rest is text.
-            parts.push(Part::Text(&text[from..open - 1]));
-            from = open;
-            at = open + 2;
-            continue;
-        }
-        let reference = text[open + 2..]
-            .split_once('}')
-            .and_then(|(inner, _)| Reference::parse(inner));
-        at = open + 2;
-        if let Some(reference) = reference {
-            if open > from {
-                parts.push(Part::Text(&text[from..open]));
-            }
-            at += reference.text.len() + 1;
-            from = at;
-            parts.push(Part::Reference(reference));
-        }
-    }
-    if from < text.len() {
-        parts.push(Part::Text(&text[from..]));
-    }
-    parts
-}
-
-fn replace<'v>(
-    value: &Value,
-    look_up: &impl Fn(&Reference<'_>) -> Result<&'v Value, ToolError>,
-) -> Result<Value, ToolError> {
-    Ok(match value {
-        Value::String(text) if text.contains("${") => {
-            let parts = parts(text);
-            if let [Part::Reference(reference)] = parts.as_slice() {
-                return look_up(reference).cloned();
-            }
-            let mut whole = String::with_capacity(text.len());
-            for part in &parts {
-                match part {
-                    Part::Text(text) => whole.push_str(text),
-                    Part::Reference(reference) => match look_up(reference)? {
-                        Value::String(text) => whole.push_str(text),
-                        other => whole.push_str(&other.to_string()),
-                    },
-                }
-            }
-            Value::String(whole)
-        }
-        Value::Array(items) => Value::Array(
-            items
-                .iter()
-                .map(|item| replace(item, look_up))
-                .collect::<Result<_, _>>()?,
-        ),
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(name, field)| Ok((name.clone(), replace(field, look_up)?)))
-                .collect::<Result<_, ToolError>>()?,
-        ),
-        other => other.clone(),
-    })
 }
 
 #[cfg(test)]

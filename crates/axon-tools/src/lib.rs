@@ -14,7 +14,7 @@ mod diag;
 mod evidence;
 mod workspace;
 
-pub use config::{CacheConfig, Config, ConfigError};
+pub use config::{CacheConfig, Config, ConfigError, PROCESS_TOOLS_MAX};
 pub use evidence::{EvidenceError, QUOTE_LINES_MAX, cite, verify};
 pub use executor::{CallOutcome, CallStatus, Executor, Refusal, Run, ToolEvent};
 pub use graph::{CALLS_MAX, Graph, GraphError};

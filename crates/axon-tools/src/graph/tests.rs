@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::json;
 
-pub(crate) fn call(id: &str, inputs: &[&str], params: Value) -> ToolCall {
+fn call(id: &str, inputs: &[&str], params: Value) -> ToolCall {
     ToolCall {
         tool_id: id.to_owned(),
         tool_name: "diag.echo".to_owned(),
@@ -182,5 +182,16 @@ fn a_regular_expression_is_no_reference() {
     for text in ["^foo${", "${2,3}", "a${}", "cost: $5", "${a b}"] {
         let graph = Graph::new(vec![call("a", &[], json!({ "pattern": text }))]).expect(text);
         assert!(graph.dependencies(0).is_empty());
+    }
+}
+
+#[test]
+fn a_small_plan_cannot_fill_the_memory() {
+    let output = json!("x".repeat(300_000));
+    for (references, fits) in [(3, true), (4, false), (100_000, false)] {
+        for params in [json!("${out} ".repeat(references)), json!(vec!["${out}"; references])] {
+            let graph = Graph::new(vec![call("out", &[], Value::Null), call("b", &[], params)]).expect("a graph");
+            assert_eq!(graph.resolve(1, |_| Some(&output)).is_ok(), fits, "{references}");
+        }
     }
 }

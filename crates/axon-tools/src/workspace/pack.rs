@@ -134,7 +134,8 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
         }
         Err(error) => return Err(failed(error)),
     };
-    let found = collect(&root, dir, limits)?;
+    let repository = gix::discover(&root).ok();
+    let found = collect(&root, dir, limits, repository.is_some())?;
     if found.files.is_empty() {
         return Err(PackError::Empty(dir.to_owned()));
     }
@@ -142,7 +143,7 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
     skipped.sort_unstable();
     skipped.truncate(SKIPPED_MAX);
     let manifest = Manifest {
-        revision: revision(&root),
+        revision: repository.and_then(|repository| Some(repository.head().ok()?.id()?.to_hex().to_string())),
         dirty: None,
         files: found
             .files
@@ -170,13 +171,15 @@ struct Content {
     executable: bool,
 }
 
-fn collect(root: &Path, dir: &Path, limits: &PackLimits) -> Result<Found, PackError> {
+fn collect(root: &Path, dir: &Path, limits: &PackLimits, in_repository: bool) -> Result<Found, PackError> {
     let mut found = Found::default();
     let mut total = 0;
     let mut by_top: BTreeMap<String, u64> = BTreeMap::new();
     let walk = WalkBuilder::new(root)
         .hidden(false)
         .require_git(false)
+        // A .gitignore above means something only within the same repository: some keep one in their home.
+        .parents(in_repository)
         // What the person who packs keeps in their home must not change what is packed.
         .git_global(false)
         .add_custom_ignore_filename(".axonignore")
@@ -191,8 +194,15 @@ fn collect(root: &Path, dir: &Path, limits: &PackLimits) -> Result<Found, PackEr
         if kind.is_dir() {
             continue;
         }
-        let Some(path) = relative(root, entry.path()) else {
-            continue;
+        let path = match relative(root, entry.path()) {
+            Ok(path) => path,
+            Err(path) => {
+                found.skipped.push(Skipped {
+                    path,
+                    reason: "its name is no printable text".to_owned(),
+                });
+                continue;
+            }
         };
         if !kind.is_file() {
             found.skipped.push(Skipped {
@@ -239,10 +249,13 @@ fn is_wanted(entry: &DirEntry) -> bool {
     name != MANIFEST_NAME && (!name.starts_with('.') || HIDDEN_PACKED.contains(&name))
 }
 
-/// The path as the manifest spells it; `None` for names that are no printable text.
-fn relative(root: &Path, path: &Path) -> Option<String> {
-    let path = path.strip_prefix(root).ok()?.to_str()?;
-    (!path.chars().any(char::is_control)).then(|| path.to_owned())
+/// The path as the manifest spells it; for a name that is no printable text the error is how to show it.
+fn relative(root: &Path, path: &Path) -> Result<String, String> {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(path.to_string_lossy().escape_debug().to_string()),
+    }
 }
 
 /// Reads a text file, or says why it is left out.
@@ -262,11 +275,6 @@ fn read(path: &Path, bytes_max: u64) -> Result<Content, String> {
         content,
         executable: metadata.permissions().mode() & 0o100 != 0,
     })
-}
-
-/// The commit that is checked out, where the directory belongs to a repository.
-fn revision(root: &Path) -> Option<String> {
-    Some(gix::discover(root).ok()?.head_id().ok()?.to_hex().to_string())
 }
 
 fn write_archive(manifest: &Manifest, files: &BTreeMap<String, Content>) -> io::Result<Vec<u8>> {
@@ -290,3 +298,7 @@ fn append(tar: &mut tar::Builder<impl Write>, path: &str, content: &[u8], execut
     header.set_gid(0);
     tar.append_data(&mut header, path, content)
 }
+
+#[cfg(test)]
+#[path = "pack/tests.rs"]
+mod tests;

@@ -1,6 +1,9 @@
 //! Unpacks an archive that may be hostile. Every entry is checked before anything of it touches the disk; what is no plain
 //! file or directory at a plain relative path is refused, with the whole archive. No link is ever made or followed.
 
+mod limited;
+mod path;
+
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -9,6 +12,8 @@ use std::path::Path;
 
 use super::FILE_BYTES_MAX;
 use super::manifest::{FileEntry, MANIFEST_NAME, Manifest};
+use limited::{LimitExceeded, Limited};
+use path::{Seen, check_path};
 
 /// How much is unpacked at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +74,6 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// Largest extended header that is read, in bytes.
 const EXTENSION_BYTES_MAX: u64 = 64 * 1024;
-
-/// Largest part of a path, in bytes: what file systems take.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Largest window the decompressor may ask memory for, as a power of two: 32 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
@@ -277,11 +279,7 @@ fn walk(
         .window_log_max(ZSTD_WINDOW_LOG_MAX)
         .map_err(UnpackError::Format)?;
     let limit = limits.stream_bytes_max(archive_bytes);
-    let mut tar = tar::Archive::new(Limited {
-        inner: decoder,
-        left: limit,
-        limit,
-    });
+    let mut tar = tar::Archive::new(Limited::new(decoder, limit));
 
     let mut seen = Seen::default();
     let mut long_path: Option<Vec<u8>> = None;
@@ -409,109 +407,6 @@ fn kind_name(kind: tar::EntryType) -> &'static str {
         "fifo"
     } else {
         "special entry"
-    }
-}
-
-/// The path without `./` before it and `/` after a directory, or what is wrong with it. `None` is the root itself.
-fn check_path<'a>(raw: &'a [u8], is_directory: bool, limits: &UnpackLimits) -> Result<Option<&'a str>, &'static str> {
-    let path = std::str::from_utf8(raw).map_err(|_| "has a name that is no UTF-8")?;
-    if path.len() > limits.path_bytes_max {
-        return Err("has a path that is too long");
-    }
-    if path.chars().any(char::is_control) {
-        return Err("has a control character in its path");
-    }
-    let path = if is_directory {
-        path.strip_suffix('/').unwrap_or(path)
-    } else {
-        path
-    };
-    if is_directory && path == "." {
-        return Ok(None);
-    }
-    let path = path.strip_prefix("./").unwrap_or(path);
-    if path.starts_with('/') {
-        return Err("has an absolute path");
-    }
-    if path.is_empty() {
-        return Err("has an empty path");
-    }
-    let mut depth = 0;
-    for part in path.split('/') {
-        depth += 1;
-        match part {
-            ".." => return Err("leads outside of the workspace"),
-            "" | "." => return Err("has an empty part in its path"),
-            _ if part.len() > NAME_BYTES_MAX => return Err("has a name that is too long"),
-            _ => {}
-        }
-    }
-    if depth > limits.depth_max {
-        Err("lies too deep")
-    } else {
-        Ok(Some(path))
-    }
-}
-
-/// What the paths seen so far are. A path is a file or a directory, once.
-#[derive(Default)]
-struct Seen {
-    is_file: HashMap<String, bool>,
-}
-
-impl Seen {
-    fn file(&mut self, path: &str) -> Result<(), UnpackError> {
-        self.parents(path)?;
-        match self.is_file.insert(path.to_owned(), true) {
-            None => Ok(()),
-            Some(_) => Err(UnpackError::Duplicate(path.to_owned())),
-        }
-    }
-
-    fn directory(&mut self, path: &str) -> Result<(), UnpackError> {
-        self.parents(path)?;
-        match self.is_file.insert(path.to_owned(), false) {
-            // A directory may be named again, or after what lies in it.
-            None | Some(false) => Ok(()),
-            Some(true) => Err(UnpackError::Duplicate(path.to_owned())),
-        }
-    }
-
-    fn parents(&mut self, path: &str) -> Result<(), UnpackError> {
-        for (end, _) in path.match_indices('/') {
-            let parent = &path[..end];
-            match self.is_file.get(parent) {
-                Some(true) => return Err(UnpackError::Duplicate(parent.to_owned())),
-                Some(false) => {}
-                None => {
-                    self.is_file.insert(parent.to_owned(), false);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Marks the error of [`Limited`] on its way through the tar reader.
-#[derive(Debug, thiserror::Error)]
-#[error("more than {0} bytes came out of it")]
-struct LimitExceeded(u64);
-
-/// Ends the stream with an error when too much has come out of it.
-struct Limited<R> {
-    inner: R,
-    left: u64,
-    limit: u64,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(read as u64)
-            .ok_or_else(|| io::Error::other(LimitExceeded(self.limit)))?;
-        Ok(read)
     }
 }
 
