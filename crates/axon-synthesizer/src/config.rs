@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the synthesis counts as equal, sure or contradictory. The section `[synthesizer]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct SynthesizerConfig {
     /// Two claims about one subject say the same when this share of their words is common (words of both ÷ words of
     /// either), 0 to 1. Default 0.8: one word in ten may differ on each side; identifiers and numbers never may.
@@ -23,11 +23,14 @@ pub struct SynthesizerConfig {
     /// Figures that differ by no more than this share of the larger one agree, 0 to 1. Default 0.05: measurements of one
     /// thing by two tools differ by rounding and counting rules, rarely by more.
     pub conflict_tolerance: f64,
-    /// Largest encoded answer, in bytes. Default 768 KiB: a server takes messages of 1 MiB unless told otherwise, and
-    /// headers need room. What does not fit is the least important and is counted in the answer.
+    /// Largest encoded answer, in bytes. Default 240 KiB: below the 256 KiB above which messages go by reference, so that
+    /// any client can read an answer without knowing the object store. What does not fit is the least important and is
+    /// counted in the answer.
     pub answer_bytes_max: usize,
     /// Syntheses at once in one process. Default 8: they wait for the network more than they compute.
     pub slots: usize,
+    /// Seconds that syntheses under way are given to end after the first signal. Default 10.
+    pub drain_timeout_s: u64,
 }
 
 impl Default for SynthesizerConfig {
@@ -39,8 +42,9 @@ impl Default for SynthesizerConfig {
             combined_confidence_max: 0.99,
             recommendation_confidence_min: 0.6,
             conflict_tolerance: 0.05,
-            answer_bytes_max: 768 * 1024,
+            answer_bytes_max: 240 * 1024,
             slots: 8,
+            drain_timeout_s: 10,
         }
     }
 }

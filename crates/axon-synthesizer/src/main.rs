@@ -1,3 +1,78 @@
-//! `axon-synthesizer`.
+//! `axon-synthesizer`: takes synthesis requests, reads the results, publishes the one answer of each query.
 
-fn main() {}
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axon_bus::Bus;
+use axon_service::{Health, ServiceArgs, health, run_until_signal, telemetry};
+use axon_synthesizer::{Synthesizer, SynthesizerConfig};
+use axon_tools::WorkspaceCache;
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// Merges the findings of a query into its one answer.
+#[derive(Debug, Parser)]
+#[command(name = "axon-synthesizer", version)]
+struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Address of the NATS server (`bus.url`)
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// Syntheses at once (`synthesizer.slots`)
+    #[arg(long, value_name = "N")]
+    slots: Option<usize>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Config {
+    bus: axon_bus::Config,
+    telemetry: telemetry::Config,
+    health: health::Config,
+    synthesizer: SynthesizerConfig,
+    tools: axon_tools::Config,
+}
+
+impl Config {
+    fn load() -> anyhow::Result<Self> {
+        let args = Args::parse();
+        let nats = args.nats.map(|url| ("bus.url", url));
+        let slots = args.slots.map(|slots| ("synthesizer.slots", slots.to_string()));
+        let flags: Vec<(&str, String)> = nats.into_iter().chain(slots).collect();
+        let config: Self = args.service.load(&flags)?;
+        config.synthesizer.check()?;
+        Ok(config)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::load()?;
+    let telemetry = telemetry::init("axon-synthesizer", &config.telemetry)?;
+    let health = Health::new();
+    let observed = CancellationToken::new();
+    let server = health::serve(&config.health, health.clone(), telemetry, observed.clone()).await?;
+    let metrics = server.address().map(|address| address.to_string()).unwrap_or_default();
+    let bus = Bus::connect(&config.bus, name()).await?;
+    bus.declare().await.context("cannot declare the streams")?;
+    let workspaces =
+        WorkspaceCache::configured(&config.tools.workspaces).context("cannot open the cache of workspaces")?;
+    let drain_timeout = Duration::from_secs(config.synthesizer.drain_timeout_s);
+    let synthesizer = Synthesizer::new(config.synthesizer, bus.clone(), Arc::new(workspaces), health, metrics);
+
+    let run = async |stop| synthesizer.run(stop).await.map_err(anyhow::Error::from);
+    run_until_signal(run, drain_timeout).await?;
+    bus.drain().await.context("cannot flush the bus")?;
+    observed.cancel();
+    server.stopped().await;
+    Ok(())
+}
+
+/// A fresh name for this process, as the registry and the server show it.
+fn name() -> String {
+    let random = uuid::Uuid::now_v7().simple().to_string();
+    format!("synthesizer-{}", &random[random.len() - 10..])
+}
