@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use axon_protocol::Route;
+use axon_protocol::{Band, Route};
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
 
@@ -17,7 +17,8 @@ const RELAYS_MAX: u8 = 4;
 pub struct Doorbell {
     bus: Bus,
     routes: BTreeSet<Route>,
-    listening: SelectAll<async_nats::Subscriber>,
+    /// What is listened to, and after [`Doorbell::mute`] what is still on its way.
+    open: SelectAll<async_nats::Subscriber>,
     subjects: BTreeMap<String, Route>,
 }
 
@@ -34,6 +35,8 @@ impl std::fmt::Debug for Doorbell {
 pub struct Ring {
     /// Where a task may be waiting.
     pub route: Route,
+    /// In which band, where that is known.
+    pub band: Option<Band>,
     /// How often it was passed on.
     pub relays: u8,
 }
@@ -44,24 +47,23 @@ impl Doorbell {
         Self {
             bus: bus.clone(),
             routes: BTreeSet::new(),
-            listening: SelectAll::new(),
+            open: SelectAll::new(),
             subjects: BTreeMap::new(),
         }
     }
 
     /// Whether it listens at all.
     pub fn is_listening(&self) -> bool {
-        !self.listening.is_empty()
+        !self.routes.is_empty()
     }
 
-    /// Listens on these routes and no others. What was published before is not heard: sweep once after this.
+    /// Listens on these routes and on those it listened to. What was published before is not heard: sweep once after this.
     pub async fn listen(&mut self, routes: &BTreeSet<Route>) -> Result<(), Error> {
-        if self.is_listening() && *routes == self.routes {
-            return Ok(());
-        }
-        self.mute();
         let ns = self.bus.namespace().clone();
         for route in routes {
+            if self.routes.contains(route) {
+                continue;
+            }
             for subject in [ns.task_doorbell(route), ns.relay_doorbell(route)] {
                 let subscriber = self
                     .bus
@@ -70,26 +72,30 @@ impl Doorbell {
                     .queue_subscribe(subject.clone(), format!("{ns}_{route}"))
                     .await
                     .map_err(|error| Error::server(format!("subscribing to `{subject}`"), error))?;
-                self.listening.push(subscriber);
+                self.open.push(subscriber);
             }
             self.subjects.insert(ns.relay_doorbell(route), route.clone());
             self.subjects
                 .insert(ns.task_doorbell(route).trim_end_matches(".>").to_owned(), route.clone());
+            self.routes.insert(route.clone());
         }
-        self.routes.clone_from(routes);
         Ok(())
     }
 
-    /// Stops listening, so that rings reach workers that have room.
-    pub fn mute(&mut self) {
-        self.listening = SelectAll::new();
-        self.subjects.clear();
+    /// Stops listening, so that rings reach workers that have room. Rings the server has sent already still come out of
+    /// [`Doorbell::next`], because nobody else got them.
+    pub async fn mute(&mut self) {
+        self.routes.clear();
+        for subscriber in self.open.iter_mut() {
+            // It fails only when the connection is closed for good, and then nothing rings any more.
+            let _ = subscriber.drain().await;
+        }
     }
 
-    /// The next ring. Waits for ever while muted.
+    /// The next ring. Waits for ever while muted and nothing is on its way. Cancel-safe.
     pub async fn next(&mut self) -> Ring {
         loop {
-            let Some(message) = self.listening.next().await else {
+            let Some(message) = self.open.next().await else {
                 std::future::pending::<()>().await;
                 continue;
             };
@@ -102,37 +108,51 @@ impl Doorbell {
     fn read(&self, message: &async_nats::Message) -> Option<Ring> {
         let subject = message.subject.as_str();
         if let Some(route) = self.subjects.get(subject) {
+            let relays = message.payload.first().copied().unwrap_or(0);
+            let band = message
+                .payload
+                .get(1)
+                .and_then(|index| Band::ALL.get(usize::from(*index)));
             return Some(Ring {
                 route: route.clone(),
-                relays: message.payload.first().copied().unwrap_or(0),
+                band: band.copied(),
+                relays,
             });
         }
         // `<namespace>.history.tasks.<route>.<band>.<query>.<task>`: three tokens more than what was remembered.
-        let prefix = subject.rsplitn(4, '.').nth(3)?;
-        self.subjects.get(prefix).map(|route| Ring {
+        let mut tokens = subject.rsplitn(4, '.');
+        let band = tokens.nth(2)?;
+        let route = self.subjects.get(tokens.next()?)?;
+        Some(Ring {
             route: route.clone(),
+            band: Band::ALL.into_iter().find(|known| known.as_str() == band),
             relays: 0,
         })
     }
 
     /// Rings for the next worker, because tasks are left that this one has no room for.
     pub async fn ring(&self, route: &Route) {
-        self.send(route, 0).await;
+        self.send(route, vec![0]).await;
     }
 
-    /// Passes a ring on that came while there was no room, a bounded number of times.
-    pub async fn relay(&self, ring: &Ring) {
-        if ring.relays < RELAYS_MAX {
-            self.send(&ring.route, ring.relays + 1).await;
+    /// Passes a ring on, a bounded number of times. `false` if that was too often and the ring is dropped.
+    pub async fn relay(&self, ring: &Ring) -> bool {
+        if ring.relays >= RELAYS_MAX {
+            return false;
         }
+        let mut payload = vec![ring.relays + 1];
+        let index = Band::ALL.into_iter().position(|band| Some(band) == ring.band);
+        payload.extend(index.and_then(|index| u8::try_from(index).ok()));
+        self.send(&ring.route, payload).await;
+        true
     }
 
-    async fn send(&self, route: &Route, relays: u8) {
+    async fn send(&self, route: &Route, payload: Vec<u8>) {
         let subject = self.bus.namespace().relay_doorbell(route);
         // A ring that cannot be sent is like one that is lost: the next sweep finds the task.
         let _ = tokio::time::timeout(
             Duration::from_secs(1),
-            self.bus.inner.client.publish(subject, vec![relays].into()),
+            self.bus.inner.client.publish(subject, payload.into()),
         )
         .await;
     }

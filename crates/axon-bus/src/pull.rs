@@ -22,6 +22,10 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a request that does not wait may take to be answered.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a subscription that is given up may take to bring what was on its way.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Silence after which a pull that is closed is taken to have nothing on its way.
+const CLOSE_SILENCE: Duration = Duration::from_millis(20);
 
 /// What came out of a pull.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub enum Pulled {
     Message(Box<Delivery>),
     /// A request ended without filling up.
     Ended,
+    /// The server refuses the request, for instance because too many wait already.
+    Refused,
     /// The consumer is gone.
     NoConsumer,
     /// The server did not answer in time.
@@ -41,26 +47,47 @@ struct Inbox {
     bus: Bus,
     prefix: String,
     subscriber: async_nats::Subscriber,
+    /// The subscription before this one, which may still bring messages until the given time.
+    former: Option<(async_nats::Subscriber, Instant)>,
     open: VecDeque<(u64, usize)>,
     next_token: u64,
 }
 
 impl Inbox {
     async fn new(bus: &Bus) -> Result<Self, Error> {
-        let prefix = bus.inner.client.new_inbox();
-        let subscriber = bus
-            .inner
-            .client
-            .subscribe(format!("{prefix}.*"))
-            .await
-            .map_err(|error| Error::server("subscribing to an inbox", error))?;
+        let (prefix, subscriber) = subscribe(bus).await?;
         Ok(Self {
             bus: bus.clone(),
             prefix,
             subscriber,
+            former: None,
             open: VecDeque::new(),
             next_token: 0,
         })
+    }
+
+    /// Gives up every open request, by receiving elsewhere from now on. What was on its way comes from [`Inbox::former`].
+    async fn renew(&mut self) -> Result<(), Error> {
+        let (prefix, subscriber) = subscribe(&self.bus).await?;
+        let mut former = std::mem::replace(&mut self.subscriber, subscriber);
+        self.prefix = prefix;
+        self.open.clear();
+        // Sent after the new subscription; a failure means that the connection is gone for good, with all it carried.
+        let _ = former.drain().await;
+        self.former = Some((former, Instant::now() + DRAIN_TIMEOUT));
+        Ok(())
+    }
+
+    /// The next message that was on its way when the inbox was renewed. Cancel-safe.
+    async fn former(&mut self) -> Option<Delivery> {
+        while let Some((former, until)) = &mut self.former {
+            match tokio::time::timeout_at(*until, former.next()).await {
+                Ok(Some(message)) if is_status(&message) => {}
+                Ok(Some(message)) => return Some(Delivery::new(self.bus.clone(), message)),
+                Ok(None) | Err(_) => self.former = None,
+            }
+        }
+        None
     }
 
     fn outstanding(&self) -> usize {
@@ -105,39 +132,24 @@ impl Inbox {
         let Some(message) = self.subscriber.next().await else {
             return Some(Pulled::Stalled);
         };
-        let Some(status) = message
-            .status
-            .map(|status| status.as_u16())
-            .filter(|_| message.payload.is_empty())
-        else {
+        if !is_status(&message) {
             return Some(self.delivered(message));
-        };
+        }
         let token = message
             .subject
             .rsplit('.')
             .next()
             .and_then(|token| token.parse::<u64>().ok());
-        match status {
-            100 => None,
-            503 => {
-                self.open.clear();
-                Some(Pulled::NoConsumer)
-            }
-            _ => {
-                if let Some(token) = token {
-                    self.open.retain(|(open, _)| *open != token);
-                }
-                let deleted = message
-                    .description
-                    .as_deref()
-                    .is_some_and(|text| text.contains("Consumer Deleted"));
-                if deleted {
-                    self.open.clear();
-                    return Some(Pulled::NoConsumer);
-                }
-                Some(Pulled::Ended)
-            }
+        let pulled = judge(
+            message.status.map_or(0, |status| status.as_u16()),
+            message.description.as_deref().unwrap_or_default(),
+        );
+        match (&pulled, token) {
+            (Some(Pulled::NoConsumer), _) => self.open.clear(),
+            (Some(_), Some(token)) => self.open.retain(|(open, _)| *open != token),
+            _ => {}
         }
+        pulled
     }
 
     fn delivered(&mut self, message: async_nats::Message) -> Pulled {
@@ -152,12 +164,43 @@ impl Inbox {
     }
 }
 
+async fn subscribe(bus: &Bus) -> Result<(String, async_nats::Subscriber), Error> {
+    let prefix = bus.inner.client.new_inbox();
+    let subscriber = bus
+        .inner
+        .client
+        .subscribe(format!("{prefix}.*"))
+        .await
+        .map_err(|error| Error::server("subscribing to an inbox", error))?;
+    Ok((prefix, subscriber))
+}
+
+/// Whether a message is the server's word on a request and no message of a stream, which may be empty as well.
+fn is_status(message: &async_nats::Message) -> bool {
+    message.status.is_some() && message.payload.is_empty()
+}
+
+/// What a status of the server means. `None` is a sign of life.
+fn judge(status: u16, description: &str) -> Option<Pulled> {
+    match status {
+        100 => None,
+        // Nothing there, or the time or the batch is used up.
+        404 | 408 => Some(Pulled::Ended),
+        503 => Some(Pulled::NoConsumer),
+        409 if description.contains("Consumer Deleted") => Some(Pulled::NoConsumer),
+        409 if description.contains("Batch Completed") => Some(Pulled::Ended),
+        _ => Some(Pulled::Refused),
+    }
+}
+
 /// A pull that stays open: for a stream with one durable consumer, where a message is to be taken the moment it comes.
 pub struct LongPull {
     inbox: Inbox,
     stream: Stream,
     durable: String,
     connection: watch::Receiver<ConnectionState>,
+    /// Which connection the open requests were made on.
+    generation: u64,
     alive_at: Instant,
     failures: u32,
 }
@@ -171,11 +214,14 @@ impl std::fmt::Debug for LongPull {
 impl LongPull {
     /// Prepares to pull from the single durable consumer of a stream.
     pub async fn open(bus: &Bus, stream: Stream) -> Result<Self, Error> {
+        let mut connection = bus.connection();
+        let generation = connection.borrow_and_update().generation;
         Ok(Self {
             inbox: Inbox::new(bus).await?,
             stream,
             durable: bus.namespace().durable(stream),
-            connection: bus.connection(),
+            connection,
+            generation,
             alive_at: Instant::now(),
             failures: 0,
         })
@@ -185,13 +231,26 @@ impl LongPull {
     /// open and what it brings is given out by the next call.
     pub async fn next(&mut self, room: usize) -> Delivery {
         loop {
-            self.ask(room.max(1)).await;
+            // First what was already given to this process: asking for more before would be asking for too much.
+            if let Some(delivery) = self.inbox.former().await {
+                return delivery;
+            }
+            let state = *self.connection.borrow_and_update();
+            if state.generation != self.generation {
+                // A server that crashed has forgotten the open requests, one that did not may still serve them. Asking
+                // elsewhere is right in both cases.
+                self.reopen().await;
+                self.generation = state.generation;
+                continue;
+            }
+            if state.connected {
+                self.ask(room.max(1)).await;
+            }
             let silent_at = self.alive_at + HEARTBEAT * 2 + HEARTBEAT / 2;
             tokio::select! {
                 biased;
                 changed = self.connection.changed() => match changed {
-                    // Open requests do not survive the server's side of a connection.
-                    Ok(()) => self.inbox.open.clear(),
+                    Ok(()) => {}
                     Err(_) => tokio::time::sleep(HEARTBEAT).await,
                 },
                 pulled = self.inbox.receive() => {
@@ -202,6 +261,7 @@ impl LongPull {
                             return *delivery;
                         }
                         Some(Pulled::NoConsumer) => self.recover().await,
+                        Some(Pulled::Refused) => self.pause().await,
                         Some(Pulled::Stalled) => tokio::time::sleep(HEARTBEAT).await,
                         Some(Pulled::Ended) | None => {}
                     }
@@ -250,10 +310,12 @@ impl LongPull {
             "no sign of life from an open pull, opening it again"
         );
         self.pause().await;
-        let bus = self.inbox.bus.clone();
-        match Inbox::new(&bus).await {
-            Ok(inbox) => self.inbox = inbox,
-            Err(error) => debug!(%error, "cannot open an inbox"),
+        self.reopen().await;
+    }
+
+    async fn reopen(&mut self) {
+        if let Err(error) = self.inbox.renew().await {
+            debug!(durable = self.durable, %error, "cannot open an inbox");
         }
         self.alive_at = Instant::now();
     }
@@ -265,18 +327,28 @@ impl LongPull {
 
     /// Takes nothing more. Messages the server had already sent are handed back at once. Returns how many.
     pub async fn close(mut self) -> usize {
-        let mut handed_back = 0;
-        if self.inbox.subscriber.unsubscribe().await.is_ok() {
-            while let Ok(Some(message)) = tokio::time::timeout(SWEEP_TIMEOUT, self.inbox.subscriber.next()).await {
-                if message.status.is_none() || !message.payload.is_empty() {
-                    Delivery::new(self.inbox.bus.clone(), message)
-                        .hand_back(Duration::ZERO)
-                        .await;
-                    handed_back += 1;
-                }
+        let mut unwanted = Vec::new();
+        // Under load the open requests are about to be filled. Waiting for that is safer than racing with it, and to hand
+        // back only afterwards keeps what is handed back from coming here again.
+        while self.inbox.outstanding() > 0 {
+            match tokio::time::timeout(CLOSE_SILENCE, self.inbox.receive()).await {
+                Ok(Some(Pulled::Message(delivery))) => unwanted.push(*delivery),
+                Ok(Some(Pulled::Ended | Pulled::Refused) | None) => {}
+                Ok(Some(Pulled::NoConsumer | Pulled::Stalled)) | Err(_) => break,
             }
         }
-        handed_back
+        while let Some(delivery) = self.inbox.former().await {
+            unwanted.push(delivery);
+        }
+        if self.inbox.renew().await.is_ok() {
+            while let Some(delivery) = self.inbox.former().await {
+                unwanted.push(delivery);
+            }
+        }
+        for delivery in &unwanted {
+            delivery.hand_back(Duration::ZERO).await;
+        }
+        unwanted.len()
     }
 }
 
@@ -311,7 +383,7 @@ impl Sweep {
         while !self.inbox.open.is_empty() {
             match tokio::time::timeout_at(until, self.inbox.receive()).await {
                 Ok(Some(Pulled::Message(delivery))) => taken.push(*delivery),
-                Ok(Some(Pulled::Ended) | None) => {}
+                Ok(Some(Pulled::Ended | Pulled::Refused) | None) => {}
                 Ok(Some(Pulled::NoConsumer)) => {
                     bus.declare_task_consumer(route, band).await?;
                     break;
@@ -325,5 +397,43 @@ impl Sweep {
             }
         }
         Ok(taken)
+    }
+}
+
+impl Bus {
+    /// Waits until everything announced so far has left this process. What announces the start of a task must not be lost
+    /// with a process that the task kills.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.inner
+            .client
+            .flush()
+            .await
+            .map_err(|error| Error::server("flushing", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_sign_of_life_an_end_or_a_refusal() {
+        for (status, description, expected) in [
+            (100, "Idle Heartbeat", "None"),
+            (404, "No Messages", "Some(Ended)"),
+            (408, "Request Timeout", "Some(Ended)"),
+            (409, "Batch Completed", "Some(Ended)"),
+            (409, "Consumer Deleted", "Some(NoConsumer)"),
+            (503, "", "Some(NoConsumer)"),
+            (409, "Exceeded MaxWaiting", "Some(Refused)"),
+            (409, "Server Shutdown", "Some(Refused)"),
+            (400, "Bad Request", "Some(Refused)"),
+        ] {
+            assert_eq!(
+                format!("{:?}", judge(status, description)),
+                expected,
+                "{status} {description}"
+            );
+        }
     }
 }

@@ -8,12 +8,14 @@ pub mod config;
 pub mod health;
 pub mod metrics;
 pub mod process;
+pub mod registry;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
 
 pub use args::ServiceArgs;
 pub use health::Health;
+pub use registry::RegistryConfig;
 pub use secret::Secret;
 pub use shutdown::run_until_signal;
 pub use telemetry::Telemetry;

@@ -1,1 +1,21 @@
 //! The worker: takes tasks of its capabilities, runs them within their boundaries, publishes one result each.
+//! It knows no lead and no other worker, and keeps nothing between tasks but caches.
+
+mod config;
+mod worker;
+
+mod board;
+mod permits;
+mod routes;
+mod runtime;
+
+mod poison;
+mod task;
+mod verdict;
+mod work;
+
+mod heartbeat;
+mod meters;
+
+pub use config::{Config, ConfigError};
+pub use worker::{Parts, Worker};

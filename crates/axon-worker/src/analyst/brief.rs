@@ -1,0 +1,268 @@
+//! What a task asks, read once: its words, its names, and which of the workspace's files they mean. Pure.
+
+use std::collections::BTreeSet;
+
+use axon_protocol::{Evidence, Task, TaskId, ToolCall};
+use axon_tools::Workspace;
+use axon_tools::code::{is_empty_word, query_terms};
+use serde_json::Value;
+
+/// Most names of one kind that are looked up.
+const NAMES_MAX: usize = 8;
+/// Most files a path of the question may mean before it is too vague to use.
+const PATH_MEANINGS_MAX: usize = 6;
+
+/// A place a question names, such as a line of a stack trace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Frame {
+    /// The file.
+    pub path: String,
+    /// The line, counted from 1.
+    pub line: u32,
+}
+
+/// A place an earlier task found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lead {
+    /// The file.
+    pub path: String,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// What the earlier finding was about.
+    pub subject: String,
+}
+
+/// What a task asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Brief {
+    /// The task.
+    pub task: TaskId,
+    /// The words of the query.
+    pub query: String,
+    /// What the task is to find out.
+    pub objective: String,
+    /// The aspect, in the lead's spelling.
+    pub aspect: String,
+    /// The way of working.
+    pub playbook: String,
+    /// Words that carry the meaning of the query.
+    pub keywords: Vec<String>,
+    /// Names of code.
+    pub symbols: Vec<String>,
+    /// Quoted texts, such as error messages.
+    pub quotes: Vec<String>,
+    /// What a comparison compares.
+    pub subjects: Vec<String>,
+    /// What the findings should answer.
+    pub key_questions: Vec<String>,
+    /// Files and directories of the scope that the query names.
+    pub paths: Vec<String>,
+    /// Lines the query names.
+    pub frames: Vec<Frame>,
+    /// What earlier tasks found.
+    pub leads: Vec<Lead>,
+    /// Files in the scope.
+    pub files: usize,
+}
+
+impl Brief {
+    /// Reads a task.
+    pub fn of(task: &Task, workspace: &Workspace) -> Self {
+        let delegation = &task.delegation;
+        let context = &delegation.context;
+        let known: Vec<&str> =
+            workspace.files_in(&delegation.boundaries.scope).into_iter().map(|file| file.path.as_str()).collect();
+        let mut named = texts(context, "paths");
+        named.extend(path_like(&task.query));
+        let (paths, frames) = resolve(&named, &known);
+        let mut keywords = texts(context, "keywords");
+        if keywords.is_empty() {
+            keywords = task.query.split_whitespace().map(trimmed).filter(|word| !is_empty_word(word)).map(str::to_owned).collect();
+        }
+        let mut symbols = texts(context, "symbols");
+        symbols.extend(symbol_like(&task.query));
+        let symbols = unique(symbols.into_iter().map(|symbol| symbol.trim_end_matches("()").to_owned()));
+        let mut quotes = texts(context, "quotes");
+        quotes.extend(quoted(&task.query));
+        Self {
+            task: delegation.task_id.clone(),
+            query: task.query.clone(),
+            objective: delegation.objective.clone(),
+            aspect: delegation.aspect.clone(),
+            playbook: delegation.playbook.clone(),
+            keywords: unique(keywords.into_iter()),
+            quotes: unique(quotes.into_iter().filter(|quote| !symbols.contains(quote) && quote.split_whitespace().count() > 1)),
+            symbols,
+            subjects: unique(texts(context, "subjects").into_iter()),
+            key_questions: delegation.key_questions.iter().take(NAMES_MAX).cloned().collect(),
+            paths,
+            frames,
+            leads: leads(task),
+            files: known.len(),
+        }
+    }
+
+    /// The question in words for a ranked search: the query, its names, and what the task adds to it.
+    pub fn question(&self) -> String {
+        let mut words = vec![self.query.clone()];
+        words.extend(self.keywords.iter().cloned());
+        words.extend(self.symbols.iter().cloned());
+        words.join(" ")
+    }
+
+    /// Words of the query that say what it is about, beyond the words every question of its kind has.
+    pub fn topic(&self) -> Vec<String> {
+        let generic: BTreeSet<String> = query_terms(GENERIC_WORDS).into_iter().collect();
+        query_terms(&self.keywords.join(" ")).into_iter().filter(|term| !generic.contains(term)).collect()
+    }
+
+    /// The aspect as lower-case words joined by `_`.
+    pub fn aspect_key(&self) -> String {
+        let words: Vec<String> =
+            self.aspect.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+        words.join("_")
+    }
+}
+
+/// Words that say which kind of work is asked for, and not what it is about.
+const GENERIC_WORDS: &str = "review audit check analyse analyze investigate inspect look problem issue bug error handling quality risk \
+    panic unhandled security performance concurrency correctness maintainability complexity tests coverage improve \
+    improvement suggest recommend report finding important main critical source file files module crate package function \
+    functions summary summarize describe understand work works architecture design weakness vulnerability race deadlock";
+
+/// A call with a name, a tool and parameters.
+pub fn call(tool_id: impl Into<String>, tool_name: &str, params: Value) -> ToolCall {
+    ToolCall {
+        tool_id: tool_id.into(),
+        tool_name: tool_name.to_owned(),
+        params,
+        outputs: Vec::new(),
+        inputs: Vec::new(),
+        priority: axon_protocol::PRIORITY_DEFAULT,
+    }
+}
+
+fn texts(context: &Value, key: &str) -> Vec<String> {
+    let Some(Value::Array(values)) = context.get(key) else { return Vec::new() };
+    values.iter().filter_map(Value::as_str).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+}
+
+fn unique(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        if out.len() < NAMES_MAX * 2 && !out.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            out.push(name);
+        }
+    }
+    out
+}
+
+fn trimmed(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+fn path_like(query: &str) -> Vec<String> {
+    let words = query.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '`' | '\'' | '(' | ')' | '[' | ']'));
+    words
+        .map(|word| word.trim_end_matches(['.', ';', '?', '!', ':']))
+        .filter(|word| word.len() > 2 && !word.contains("://"))
+        .filter(|word| {
+            let path = word.split(':').next().unwrap_or(word);
+            let extension = path.rsplit_once('.').map(|(stem, extension)| (stem, extension.len()));
+            path.contains('/') || extension.is_some_and(|(stem, length)| !stem.is_empty() && (1..=5).contains(&length))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Names of code in plain words: with `_`, `::`, `()` or an inner capital.
+fn symbol_like(query: &str) -> Vec<String> {
+    let words = query.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '`' | ';' | '?' | '!'));
+    words
+        .map(|word| word.trim_matches(|c: char| matches!(c, '.' | ':' | '\'' | '(' | ')')))
+        .filter(|word| !word.contains(['/', '.']) && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':')))
+        .filter(|word| {
+            let inner_capital = word.chars().zip(word.chars().skip(1)).any(|(a, b)| a.is_lowercase() && b.is_uppercase());
+            word.len() > 2 && (word.trim_matches('_').contains('_') || word.contains("::") || inner_capital)
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn quoted(query: &str) -> Vec<String> {
+    ['"', '`'].iter().flat_map(|mark| query.split(*mark).skip(1).step_by(2)).map(|quote| quote.trim().to_owned()).collect()
+}
+
+/// The files and directories that paths of a question mean, and the lines where it names them.
+fn resolve(named: &[String], known: &[&str]) -> (Vec<String>, Vec<Frame>) {
+    let (mut paths, mut frames) = (BTreeSet::new(), BTreeSet::new());
+    for name in named {
+        let mut parts = name.split(':');
+        let path = parts.next().unwrap_or_default().trim_start_matches("./").trim_end_matches('/');
+        let line = parts.next().and_then(|line| line.parse::<u32>().ok()).filter(|line| *line > 0);
+        if path.is_empty() {
+            continue;
+        }
+        let directory = format!("{path}/");
+        if known.iter().any(|file| file.starts_with(&directory)) {
+            paths.insert(path.to_owned());
+            continue;
+        }
+        let ending = format!("/{path}");
+        // A stack trace may begin with the path of another machine: its end is what both have.
+        let meant: Vec<&&str> =
+            known.iter().filter(|file| **file == path || file.ends_with(&ending) || path.ends_with(&format!("/{file}"))).collect();
+        if meant.len() > PATH_MEANINGS_MAX {
+            continue;
+        }
+        for file in meant {
+            paths.insert((*file).to_owned());
+            if let Some(line) = line {
+                frames.insert(Frame { path: (*file).to_owned(), line });
+            }
+        }
+    }
+    (paths.into_iter().take(NAMES_MAX).collect(), frames.into_iter().take(NAMES_MAX).collect())
+}
+
+fn leads(task: &Task) -> Vec<Lead> {
+    let findings = task.upstream.iter().flat_map(|upstream| &upstream.findings);
+    let sources = findings.flat_map(|finding| finding.evidence.iter().map(move |evidence| (finding, evidence)));
+    let leads = sources.filter_map(|(finding, evidence)| match evidence {
+        Evidence::Source { path, line, .. } => {
+            Some(Lead { path: path.clone(), line: *line, subject: finding.subject.clone() })
+        }
+        _ => None,
+    });
+    leads.take(NAMES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_mean_files_and_lines() {
+        let known = ["crates/a/src/lib.rs", "crates/b/src/lib.rs", "docs/guide.md", "src/http.rs"];
+        for (named, paths, frames) in [
+            ("docs/", &["docs"][..], &[][..]),
+            ("http.rs", &["src/http.rs"], &[]),
+            ("src/http.rs:12:5", &["src/http.rs"], &[("src/http.rs", 12)]),
+            ("/home/me/work/src/http.rs:7", &["src/http.rs"], &[("src/http.rs", 7)]),
+            ("lib.rs", &["crates/a/src/lib.rs", "crates/b/src/lib.rs"], &[]),
+            ("nothing.rs", &[], &[]),
+        ] {
+            let (found, lines) = resolve(&[named.to_owned()], &known);
+            assert_eq!(found, paths, "{named}");
+            assert_eq!(lines.iter().map(|f| (f.path.as_str(), f.line)).collect::<Vec<_>>(), frames, "{named}");
+        }
+    }
+
+    #[test]
+    fn names_paths_and_quotes_are_taken_from_plain_words() {
+        let query = "Why does parse_header in src/http.rs:12 say \"no such file\" for HeaderMap, e.g. Foo::bar()?";
+        assert_eq!(symbol_like(query), ["parse_header", "HeaderMap", "Foo::bar"]);
+        assert_eq!(path_like(query), ["src/http.rs:12", "e.g"]);
+        assert_eq!(quoted(query), ["no such file"]);
+    }
+}

@@ -1,0 +1,273 @@
+//! What is done for a task: its explicit tool calls, or an investigation of its workspace. It stays within the delegation,
+//! and reports facts; it neither publishes results nor decides what becomes of the task.
+
+use axon_bus::{Error as BusError, Objects};
+use axon_protocol::{Event, EventKind, Finding, ObjectBucket, RunStatistics, Task, ToolCall, Usage};
+use axon_tools::{
+    CacheConfig, CacheError, CallContext, CallOutcome, CallStatus, ErrorKind, Executor, Graph, Run, ToolEvent,
+    Workspace, WorkspaceCache, json_bytes,
+};
+use chrono::Utc;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::time::Instant;
+
+use crate::task::{Context, Job, announce};
+use crate::verdict::{Facts, Failure, Stop};
+
+/// Most bytes of JSON that the outputs of explicit calls may take in a result.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Events of one task that may wait to be published; further ones are left out.
+const EVENTS_WAITING_MAX: usize = 1024;
+
+/// What came out of an execution.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) facts: Facts,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) output: Value,
+    pub(crate) usage: Usage,
+    pub(crate) run: RunStatistics,
+}
+
+impl Report {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            facts: Facts {
+                failures: vec![failure],
+                ..Facts::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// The tools of a worker and the workspaces it has unpacked.
+pub(crate) struct Workshop {
+    executor: Executor,
+    cache: CacheConfig,
+    workspaces: OnceCell<WorkspaceCache>,
+    archives: Objects,
+}
+
+impl Workshop {
+    pub(crate) fn new(executor: Executor, cache: CacheConfig, bus: &axon_bus::Bus) -> Self {
+        Self {
+            executor,
+            cache,
+            workspaces: OnceCell::new(),
+            archives: bus.objects(ObjectBucket::Workspaces),
+        }
+    }
+
+    /// Lets go of the workspaces that no task uses; they stay on disk.
+    pub(crate) fn release_idle(&self) {
+        if let Some(workspaces) = self.workspaces.get() {
+            workspaces.release_idle();
+        }
+    }
+
+    /// Does what is delegated until it is done, `stop_at` comes, or the task is stopped.
+    pub(crate) async fn execute(&self, context: &Context, job: &Job, task: &Task, stop_at: Instant) -> Report {
+        let opened = tokio::select! {
+            opened = self.open(task) => opened,
+            () = tokio::time::sleep_until(stop_at) => return stopped_early(Stop::OutOfTime),
+            () = job.stopper.token().cancelled() => {
+                return stopped_early(job.stopper.stopped().unwrap_or(Stop::Leaving));
+            }
+        };
+        let workspace = match opened {
+            Ok(workspace) => workspace,
+            Err(failure) => return Report::failed(failure),
+        };
+        let call_context = CallContext {
+            workspace: workspace.clone(),
+            scope: task.delegation.boundaries.scope.clone().into(),
+            cancel: job.stopper.token().clone(),
+            deadline: Some(stop_at),
+            attempt: job.attempt,
+        };
+        let mut report = if task.delegation.calls.is_empty() {
+            return Report::failed(Failure::permanent("no calls"));
+        } else if workspace.is_some() {
+            let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
+            let on_event = |event: ToolEvent<'_>| {
+                if let ToolEvent::Ended { outcome } = event {
+                    // Events inform: when too many wait, the latest are left out.
+                    let _ = events.try_send(tool_call_event(context, task, outcome));
+                }
+            };
+            let calling = self.call(task, &call_context, on_event);
+            announcing(context, calling, waiting).await
+        } else {
+            self.call(task, &call_context, |_| {}).await
+        };
+        report.facts.stop = job
+            .stopper
+            .stopped()
+            .or((Instant::now() >= stop_at).then_some(Stop::OutOfTime));
+        if report.facts.missing.is_empty() && report.facts.failures.is_empty() {
+            // What was finished in the very moment of the stop is complete all the same.
+            report.facts.stop = None;
+        }
+        report
+    }
+
+    async fn open(&self, task: &Task) -> Result<Option<Arc<Workspace>>, Failure> {
+        let Some(digest) = &task.workspace else { return Ok(None) };
+        let workspaces = self
+            .workspaces
+            .get_or_try_init(|| async { WorkspaceCache::configured(&self.cache) })
+            .await
+            .map_err(|error| workspace_failure(&error))?;
+        let fetch = async { self.archives.get(digest).await };
+        workspaces
+            .open(digest, fetch)
+            .await
+            .map(Some)
+            .map_err(|error| workspace_failure(&error))
+    }
+
+    /// Runs the explicit calls of a task.
+    async fn call(
+        &self,
+        task: &Task,
+        call_context: &CallContext,
+        on_event: impl Fn(ToolEvent<'_>) + Send + Sync,
+    ) -> Report {
+        let delegation = &task.delegation;
+        let run = self
+            .executor
+            .run(
+                delegation.calls.clone(),
+                call_context,
+                &delegation.allowed_tools,
+                delegation.boundaries.max_tool_calls,
+                on_event,
+            )
+            .await;
+        match run {
+            Ok(run) => report_calls(&delegation.calls, run),
+            Err(refusal) => Report::failed(Failure::permanent(refusal.to_string())),
+        }
+    }
+}
+
+/// Drives `work` while publishing the events it sends.
+async fn announcing<T>(context: &Context, work: impl Future<Output = T>, mut waiting: mpsc::Receiver<Event>) -> T {
+    tokio::pin!(work);
+    let output = loop {
+        tokio::select! {
+            biased;
+            Some(event) = waiting.recv() => announce(&context.bus, &event).await,
+            output = &mut work => break output,
+        }
+    };
+    while let Ok(event) = waiting.try_recv() {
+        announce(&context.bus, &event).await;
+    }
+    output
+}
+
+fn tool_call_event(context: &Context, task: &Task, outcome: &CallOutcome) -> Event {
+    let status = match &outcome.status {
+        CallStatus::Done(_) => "done",
+        CallStatus::Failed(_) => "failed",
+        CallStatus::Skipped(_) => "skipped",
+        CallStatus::Cancelled => "cancelled",
+    };
+    Event {
+        query_id: task.query_id.clone(),
+        kind: EventKind::ToolCall,
+        at: Utc::now(),
+        task_id: Some(task.delegation.task_id.clone()),
+        by: context.id.to_string(),
+        message: format!("{} {status}", outcome.tool),
+        data: json!({
+            "call": outcome.tool_id,
+            "tool": outcome.tool,
+            "status": status,
+            "duration_ms": outcome.duration.as_secs_f64() * 1000.0,
+        }),
+    }
+}
+
+fn stopped_early(stop: Stop) -> Report {
+    let mut report = Report::default();
+    report.facts.stop = Some(stop);
+    report
+}
+
+fn workspace_failure(error: &CacheError) -> Failure {
+    let message = error.to_string();
+    match error {
+        CacheError::Fetch { source, .. } => match source.downcast_ref::<BusError>() {
+            Some(BusError::NoObject { .. } | BusError::Damaged { .. }) => Failure::permanent(message),
+            _ => Failure::transient(message),
+        },
+        CacheError::Digest { .. } | CacheError::Unpack { .. } => Failure::permanent(message),
+        // Another worker's disk may be better.
+        CacheError::Directory { .. } | CacheError::Contended(_) => Failure::transient(message),
+    }
+}
+
+/// What explicit calls came to.
+fn report_calls(calls: &[ToolCall], run: Run) -> Report {
+    let mut report = Report {
+        usage: Usage {
+            tool_calls: run.calls_made() as u64,
+            ..Usage::default()
+        },
+        run: run.statistics,
+        ..Report::default()
+    };
+    let last = last_calls(calls);
+    let mut output = Map::new();
+    let mut bytes = 0;
+    for (index, outcome) in run.results.into_iter().enumerate() {
+        let CallOutcome { tool_id, status, .. } = outcome;
+        match status {
+            CallStatus::Done(value) => {
+                report.facts.finished += 1;
+                if !last.as_ref().is_none_or(|last| last[index]) {
+                    continue;
+                }
+                let size = json_bytes(&value);
+                if bytes + size > OUTPUT_BYTES_MAX {
+                    let note = format!("the output of `{tool_id}` ({size} bytes) is left out: the result has no room");
+                    report.notes.push(note);
+                } else {
+                    bytes += size;
+                    output.insert(tool_id, value);
+                }
+            }
+            CallStatus::Failed(error) => report.facts.failures.push(Failure {
+                may_pass: matches!(
+                    error.kind,
+                    ErrorKind::Transient | ErrorKind::TimedOut | ErrorKind::Cancelled
+                ),
+                timed_out: error.kind == ErrorKind::TimedOut,
+                message: format!("`{tool_id}` failed: {error}"),
+            }),
+            CallStatus::Skipped(reason) => report.facts.missing.push(format!("`{tool_id}` ({reason})")),
+            CallStatus::Cancelled => report.facts.missing.push(format!("`{tool_id}`")),
+        }
+    }
+    report.output = Value::Object(output);
+    report
+}
+
+/// For each call whether no other call needs it; `None` if that holds for all.
+fn last_calls(calls: &[ToolCall]) -> Option<Vec<bool>> {
+    if calls.len() < 2 {
+        return None;
+    }
+    let graph = Graph::new(calls.to_vec()).ok()?;
+    Some(
+        (0..calls.len())
+            .map(|index| graph.dependents(index).is_empty())
+            .collect(),
+    )
+}
