@@ -63,7 +63,7 @@ impl Bus {
     pub async fn connect(config: &Config, who: impl Into<String>) -> Result<Self, Error> {
         let who = who.into();
         let url = without_password(&config.url);
-        let (tx, state) = watch::channel(ConnectionState::default());
+        let (tx, mut state) = watch::channel(ConnectionState::default());
         let options = options(config, &who, tx).await?;
         let timeout = Duration::from_secs(config.connect_timeout_s.max(1));
         let addresses: Vec<String> = config.url.split(',').map(|part| part.trim().to_owned()).collect();
@@ -94,6 +94,13 @@ impl Bus {
         }
         if !server.jetstream {
             return Err(Error::NoJetStream { url });
+        }
+        // The client tells of its first connection a little later: whoever follows the state must not take that for a new one.
+        let told = tokio::time::timeout(timeout, state.wait_for(|now| now.connected))
+            .await
+            .is_ok();
+        if !told {
+            warn!(who, "the client does not tell that it is connected");
         }
         let js = jetstream::context::ContextBuilder::new()
             .timeout(ACK_TIMEOUT)

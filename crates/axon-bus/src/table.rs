@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use async_nats::jetstream::kv;
-use axon_protocol::{Bucket, Format, Headers, decode, encode};
+use axon_protocol::{Bucket, DecodeError, Format, Headers, decode, encode, header};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
+use crate::retry::{RetryPolicy, retry_delay};
 use crate::{Bus, Error};
 
 /// A value with the revision it has.
@@ -79,13 +80,25 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 
     /// People read most buckets with their own tools, so those are JSON; plans are many and large.
-    fn encoded(&self, value: &T) -> Result<bytes::Bytes, Error> {
-        let format = if self.bucket == Bucket::Plans {
+    fn format(&self) -> Format {
+        if self.bucket == Bucket::Plans {
             Format::Msgpack
         } else {
             Format::Json
-        };
-        Ok(encode(format, value)?.into())
+        }
+    }
+
+    fn encoded(&self, value: &T) -> Result<bytes::Bytes, Error> {
+        Ok(encode(self.format(), value)?.into())
+    }
+
+    /// The first byte tells the format of an object only: a number in JSON would be read as another one in MessagePack.
+    fn decoded(&self, payload: &[u8]) -> Result<T, DecodeError> {
+        let content_type = self.format().content_type().to_owned();
+        decode(
+            &Headers::from([(header::CONTENT_TYPE.to_owned(), content_type)]),
+            payload,
+        )
     }
 
     fn what(&self, key: &str) -> String {
@@ -103,7 +116,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         match entry {
             Some(entry) if entry.operation == kv::Operation::Put => Ok(Some(Entry {
                 key: entry.key,
-                value: Some(decode(&Headers::new(), &entry.value)?),
+                value: Some(self.decoded(&entry.value)?),
                 revision: entry.revision,
             })),
             _ => Ok(None),
@@ -204,48 +217,56 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Everything the table holds now and every change from then on.
     pub async fn watch(&self) -> Result<Watch<T>, Error> {
+        Ok(Watch {
+            inner: self.changes().await?,
+            table: self.clone(),
+            failures: 0,
+        })
+    }
+
+    async fn changes(&self) -> Result<kv::Watch, Error> {
         let bucket = self.bus.namespace().bucket(self.bucket);
-        let watch = self
-            .store()
+        self.store()
             .await?
             .watch_with_history(">")
             .await
-            .map_err(|error| Error::server(format!("watching {bucket}"), error))?;
-        Ok(Watch {
-            inner: watch,
-            bucket,
-            kind: PhantomData,
-        })
+            .map_err(|error| Error::server(format!("watching {bucket}"), error))
     }
 }
 
 /// A stream of changes of a table.
 pub struct Watch<T> {
     inner: kv::Watch,
-    bucket: String,
-    kind: PhantomData<fn() -> T>,
+    table: Table<T>,
+    failures: u32,
 }
 
 impl<T> std::fmt::Debug for Watch<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watch")
-            .field("bucket", &self.bucket)
+            .field("table", &self.table)
             .finish_non_exhaustive()
     }
 }
 
-impl<T: DeserializeOwned> Watch<T> {
-    /// The next change; `None` when the watch has ended and must be opened again. Expiry by age is not told: who needs
-    /// it keeps a clock of his own.
+impl<T: Serialize + DeserializeOwned> Watch<T> {
+    /// The next change. A watch that breaks, as it does when the server restarts, is opened again and then tells
+    /// everything the table holds once more. Expiry by age is not told: who needs it keeps a clock of his own.
     pub async fn next(&mut self) -> Option<Entry<T>> {
         loop {
-            let entry = match self.inner.next().await? {
-                Ok(entry) => entry,
-                Err(error) => {
-                    warn!(bucket = self.bucket, %error, "a watch failed");
-                    return None;
+            let entry = match self.inner.next().await {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => {
+                    warn!(table = ?self.table, %error, "a watch failed");
+                    self.open_again().await;
+                    continue;
+                }
+                None => {
+                    self.open_again().await;
+                    continue;
                 }
             };
+            self.failures = 0;
             if entry.operation != kv::Operation::Put {
                 return Some(Entry {
                     key: entry.key,
@@ -253,7 +274,7 @@ impl<T: DeserializeOwned> Watch<T> {
                     revision: entry.revision,
                 });
             }
-            match decode(&Headers::new(), &entry.value) {
+            match self.table.decoded(&entry.value) {
                 Ok(value) => {
                     return Some(Entry {
                         key: entry.key,
@@ -262,9 +283,18 @@ impl<T: DeserializeOwned> Watch<T> {
                     });
                 }
                 Err(error) => {
-                    warn!(bucket = self.bucket, key = entry.key, %error, "left out a value that cannot be read");
+                    warn!(table = ?self.table, key = entry.key, %error, "left out a value that cannot be read");
                 }
             }
+        }
+    }
+
+    async fn open_again(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(retry_delay(RetryPolicy::QUICK, self.failures)).await;
+        match self.table.changes().await {
+            Ok(changes) => self.inner = changes,
+            Err(error) => warn!(table = ?self.table, %error, "cannot open a watch again"),
         }
     }
 }
