@@ -80,9 +80,15 @@ impl Proxy {
         self.count.swallowed.load(Ordering::SeqCst)
     }
 
-    /// Swallows what the server says from now on. Only a cut makes such a connection usable again.
+    /// Swallows what the server says from now on. [`Proxy::cut`] or [`Proxy::resume`] ends it.
     pub fn swallow_answers(&self) {
         self.wire.send_modify(|wire| wire.mute = true);
+    }
+
+    /// Passes on what the server says from now on. What was swallowed is lost, which a connection survives only if those
+    /// were whole messages.
+    pub fn resume(&self) {
+        self.wire.send_modify(|wire| wire.mute = false);
     }
 
     /// Cuts every connection; new ones work at once.

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Message, Outcome, Routes, Sweep};
-use axon_protocol::{Band, Capability, DeadLetter, Format, Reason, Stream, Verdict, header};
-use axon_tests::{Bed, eventually, for_a_while, shared};
-use serde_json::json;
+use axon_protocol::{Band, Capability, DeadLetter, Reason, Stream, Verdict, header};
+use axon_tests::{Bed, for_a_while, shared};
 
 use crate::bus_publish::{query, route, task};
 
@@ -293,25 +292,4 @@ async fn a_full_dead_letter_stream_refuses_and_the_input_stays() {
     assert_eq!(again.sequence, taken[1].sequence);
     assert_eq!(bury(again).await, Buried::Done);
     assert_eq!(bus.status(Stream::Tasks).await.expect("reads").messages, 0);
-}
-
-#[tokio::test]
-async fn what_the_server_gives_up_is_captured() {
-    let (bed, bus) = Bed::new().await;
-    let ns = bed.config.namespace.clone();
-    // The consumer as declared gives up after 200 deliveries; the same with one shows what is kept then.
-    let subject = format!(
-        "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}",
-        ns.stream(Stream::Tasks),
-        ns.task_durable(&route(), Band::Low)
-    );
-    let body = json!({ "stream": ns.stream(Stream::Tasks), "stream_seq": 7, "deliveries": 200 });
-    bus.announce(&Message::new(subject, Format::Json, &body).expect("encodes"))
-        .await
-        .expect("sent");
-    eventually("the advisory is kept", SOON, || async {
-        let status = bus.status(Stream::Advisories).await.expect("reads");
-        (status.messages == 1).then_some(())
-    })
-    .await;
 }

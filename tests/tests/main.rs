@@ -2,3 +2,4 @@
 
 mod bus_lease;
 mod bus_publish;
+mod bus_pull;
