@@ -4,6 +4,8 @@
 ASK ?= Review this repository: which functions are risky or hard to maintain, and where could it panic or ignore an error?
 WORKSPACE ?= .
 WORKERS ?= 4
+# When the server of `make bench` writes to the disk: default or always.
+SYNC ?= default
 # The recipes read them from the environment, as they were given: a question may hold quotes and dollars.
 override ASK := $(value ASK)
 override WORKSPACE := $(value WORKSPACE)
@@ -22,7 +24,7 @@ help:
 	@echo 'make up             the same fleet, until Ctrl-C'
 	@echo 'make test           all tests'
 	@echo 'make check          formatting, lints, documentation'
-	@echo 'make bench          rates and latencies as JSON'
+	@echo 'make bench          rates and latencies as JSON (SYNC=always: every write on disk first)'
 	@echo 'make compose-test   docker-compose.yml, brought up and tried for real'
 	@echo 'make clean          removes target/ and .axon/'
 
@@ -45,7 +47,11 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
 
 bench:
-	@$(NATS) && cargo build --release --locked $(BINS) && scripts/bench.sh "$$nats"
+	@$(NATS) && cargo build --release --locked $(BINS) \
+		&& for measure in "tasks --n 20000 --inflight 1000" "query --tasks 10 --sleep-ms 100 --n 30" \
+			"query --tasks 10 --sleep-ms 0 --n 1000 --inflight 8" "burst"; do \
+			$(RELEASE)/axon bench $$measure --nats-server "$$nats" --sync $(SYNC) || exit; \
+		done
 
 compose-test:
 	@cargo build --locked $(BINS) && scripts/compose-test.sh
