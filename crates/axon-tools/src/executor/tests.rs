@@ -87,16 +87,13 @@ impl Tool for Wild {
             Some("panic") => panic!("so be it"),
             Some("large") => Ok(json!("x".repeat(OUTPUT_BYTES_MAX))),
             Some("deaf") => pending().await,
-            Some("thread") => {
-                let counts = self.0.clone();
-                crate::blocking(context, move |cancel| {
-                    while !cancel.is_cancelled() {
-                        std::thread::yield_now();
-                    }
+            Some("leaves work behind") => {
+                let (counts, cancel) = (self.0.clone(), context.cancel.clone());
+                tokio::spawn(async move {
+                    cancel.cancelled().await;
                     counts.calls.fetch_add(1, Ordering::SeqCst);
-                    Ok(Value::Null)
-                })
-                .await
+                });
+                pending().await
             }
             _ => Ok(Value::Null),
         }
@@ -301,13 +298,17 @@ async fn a_call_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_timeout_stops_the_thread_of_the_tool() {
+async fn a_timeout_stops_what_the_tool_started() {
     let (executor, counts) = executor(|config| config.tool_timeout_ms = 20);
-    let run = run(&executor, vec![call("x", "test.wild", &[], json!({"how": "thread"}))]).await;
+    let run = run(
+        &executor,
+        vec![call("x", "test.wild", &[], json!({"how": "leaves work behind"}))],
+    )
+    .await;
     assert!(summary(&run)[0].contains("took longer than 20 ms"), "{run:?}");
     let until = Instant::now() + Duration::from_secs(10);
     while counts.calls.load(Ordering::SeqCst) == 0 {
-        assert!(Instant::now() < until, "the thread still runs");
+        assert!(Instant::now() < until, "it still runs");
         tokio::task::yield_now().await;
     }
 }

@@ -294,11 +294,8 @@ fn what_is_no_archive_is_refused() {
 
 #[test]
 fn a_bomb_is_stopped_before_it_goes_off() {
-    // 64 MiB of zeros in a few kilobytes: as extended headers that would be read, as a file, and behind the end.
+    // 64 MiB of zeros in a few kilobytes.
     let zeros = vec![0; 64 << 20];
-    let mut behind_the_name = tar_of(&[file("a", "x")]);
-    behind_the_name.truncate(1024);
-    behind_the_name.extend_from_slice(&tar_of(&[raw("g", b'g', zeros[..60_000].to_vec())]).repeat(600));
     for (what, tar) in [
         (
             "small files",
