@@ -398,6 +398,9 @@ mod tests {
         check("Explain the architecture of this project", "research");
         check("Compare the two cache designs in docs/", "research");
         check("Where are plans stored?", "research");
+        check("Why was NATS chosen instead of Kafka?", "research");
+        check("Why does `publish` print \"stream is full\"?", "bug_investigation");
+        check("1. Locate the retry logic\n2. Describe its backoff", "research");
         check("Summarize docs/protocol.md", "research");
         check("Write a haiku about tokio", "general");
         check("Add a flag --verbose to the command line", "general");

@@ -1,0 +1,404 @@
+//! Plans of many kinds of query, and of queries that bring their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use axon_protocol::{AgentType, Capability, Complexity, PlanRequest, TaskRequest, ToolCall};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::allocation::allocate;
+use crate::analysis::analyze;
+use crate::strategy::Library;
+use crate::validation::validate;
+use crate::view::samples::{repository, view};
+
+static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::builtin().expect("sound"));
+
+fn known() -> BTreeSet<Capability> {
+    AgentType::all().capabilities().expect("built in")
+}
+
+fn planned(query: &Query, view: Option<&WorkspaceView>) -> ExecutionPlan {
+    let config = Config::default();
+    let library = &*LIBRARY;
+    let analysis = analyze(query, view);
+    let selected = library.select(&analysis, query, &BTreeMap::new(), 5);
+    let definition = library.get(&selected.name).expect("selected");
+    let allocation = allocate(analysis.complexity, &config, query, None);
+    let plan = plan(PlanInput {
+        query,
+        query_id: &QueryId::from_sequence(7),
+        analysis,
+        selected,
+        definition,
+        allocation,
+        view,
+        workspace: None,
+        config: &config,
+        now: DateTime::UNIX_EPOCH,
+    })
+    .expect("a plan");
+    assert_eq!(validate(&plan, &known()), Ok(()), "{}", query.query);
+    plan
+}
+
+/// `id aspect @ scope <- dependencies` of each task.
+fn outline(plan: &ExecutionPlan) -> Vec<String> {
+    plan.task_delegations
+        .iter()
+        .map(|task| {
+            let scope = task.boundaries.scope.join(" ");
+            let mut line = format!("{} {} @ {scope}", task.task_id, task.aspect)
+                .trim_end()
+                .to_owned();
+            if !task.dependencies.is_empty() {
+                let needed: Vec<&str> = task.dependencies.iter().map(TaskId::as_str).collect();
+                line.push_str(&format!(" <- {}", needed.join(" ")));
+            }
+            line
+        })
+        .collect()
+}
+
+fn check(text: &str, strategy: &str, expected: &[&str]) {
+    let plan = planned(&Query::new(text), Some(&repository()));
+    assert_eq!(outline(&plan), expected, "{text}");
+    assert_eq!(plan.strategy.name, strategy, "{text}");
+}
+
+#[test]
+fn simple_queries_are_one_task() {
+    check(
+        "Why does `parse_header` fail on empty input?",
+        "bug_investigation",
+        &["t1 cause @"],
+    );
+    check(
+        "Review crates/lead/src/state.rs",
+        "code_review",
+        &["t1 review @ crates/lead/src/state.rs"],
+    );
+    check(
+        "Check crates/bus/src/publish.rs for security",
+        "code_review",
+        &["t1 security @ crates/bus/src/publish.rs"],
+    );
+    check("Where are plans stored?", "research", &["t1 answer @"]);
+    check(
+        "Find the slowest function and then explain why it is slow",
+        "bug_investigation",
+        &["t1 cause @"],
+    );
+}
+
+#[test]
+fn aspects_and_scopes_share_the_work() {
+    check(
+        "Review this repository for panics and unhandled errors",
+        "code_review",
+        &[
+            "t1 panics @ crates/bus crates/cli crates/lead",
+            "t2 panics @ crates/protocol crates/tools crates/worker tests",
+            "t3 error handling @ crates/bus crates/cli crates/lead",
+            "t4 error handling @ crates/protocol crates/tools crates/worker tests",
+        ],
+    );
+    check(
+        "Check security, performance and test coverage of the bus crate",
+        "code_review",
+        &[
+            "t1 security @ crates/bus/src/consume.rs crates/bus/src/dead_letter.rs crates/bus/src/lib.rs",
+            "t2 security @ crates/bus/src/publish.rs crates/bus/src/topology.rs",
+            "t3 performance @ crates/bus",
+            "t4 tests @ crates/bus",
+        ],
+    );
+    check(
+        "Compare crates/lead and crates/worker in terms of error handling",
+        "research",
+        &["t1 crates/lead @ crates/lead", "t2 crates/worker @ crates/worker"],
+    );
+    check(
+        "Compare the two cache designs in docs/",
+        "research",
+        &[
+            "t1 passages @ docs",
+            "t2 structure @ docs",
+            "t3 behaviour @ docs",
+            "t4 decisions and limits @ docs",
+        ],
+    );
+}
+
+#[test]
+fn steps_keep_their_order() {
+    check(
+        "1. Locate the retry logic in crates/bus\n2. Describe its backoff\n3. Based on that, propose a test",
+        "research",
+        &[
+            "t1 Locate the retry logic in crates/bus @ crates/bus",
+            "t2 Describe its backoff @ crates/bus <- t1",
+            "t3 propose a test @ crates/bus <- t2",
+        ],
+    );
+    let chain = planned(
+        &Query::new(
+            "First list the public functions of the bus, then rank them by length, and finally suggest which to split",
+        ),
+        Some(&repository()),
+    );
+    assert!(!chain.parallelizable);
+    assert_eq!(
+        (
+            chain.resource_allocation.num_workers,
+            chain.resource_allocation.max_parallel_workers
+        ),
+        (1, 1)
+    );
+    assert_eq!(ranks(&chain), [3, 2, 1]);
+    assert_eq!(batches(&chain).len(), 3);
+    assert!(
+        chain.task_delegations[2]
+            .objective
+            .starts_with("With the results of t2, suggest which to split")
+    );
+
+    check(
+        "Map the modules of crates/lead, list the modules of crates/worker, then compare the two results",
+        "research",
+        &[
+            "t1 Map the modules of crates/lead @ crates/lead",
+            "t2 list the modules of crates/worker @ crates/worker",
+            "t3 compare the two results @ crates/lead crates/worker <- t1 t2",
+        ],
+    );
+}
+
+#[test]
+fn a_large_review_uses_all_workers_without_overlap() {
+    let plan = planned(
+        &Query::new("Do a comprehensive review of the entire codebase: architecture, error handling, security, tests"),
+        Some(&repository()),
+    );
+    assert_eq!(plan.resource_allocation.max_parallel_workers, 10);
+    assert_eq!(plan.task_delegations.len(), 10, "{:#?}", outline(&plan));
+    assert_eq!(plan.aspects.len(), 4);
+    assert!(plan.parallelizable);
+}
+
+#[test]
+fn a_delegation_is_whole() {
+    let text = "Why does `publish` in crates/bus print \"stream is full\"? It happens after a restart.";
+    let plan = planned(
+        &Query {
+            priority: Some(9),
+            ..Query::new(text)
+        },
+        Some(&repository()),
+    );
+    let task = &plan.task_delegations[0];
+    assert_eq!(
+        task.objective,
+        "Find the lines in crates/bus that cause what “Why does `publish` in crates/bus print \"stream is full\"?; It happens after a restart” \
+         describes, from the symptom back to its origin."
+            .replace("full\"?;", "full\";")
+    );
+    assert_eq!(task.context["symbols"], json!(["publish"]));
+    assert_eq!(task.context["quotes"], json!(["stream is full"]));
+    assert_eq!(task.context["paths"], json!(["crates/bus"]));
+    assert_eq!(task.context["template"], "cause");
+    assert_eq!((task.priority, task.playbook.as_str()), (9, "bug_investigation"));
+    assert_eq!(task.boundaries.timeout_ms, 25_500);
+    assert!(
+        task.objective.matches('{').count() == 0
+            && !task.key_questions.is_empty()
+            && !task.boundaries.constraints.is_empty()
+    );
+}
+
+#[test]
+fn objectives_are_one_sentence_without_gaps() {
+    for text in [
+        "Review this repository. Look for panics! And {scope} or {query}?",
+        "Explain the architecture of the whole project, then summarise it",
+        "Compare axum, actix and warp. Which is best?",
+        "Audit the whole repository for security, concurrency, error handling and performance",
+    ] {
+        for task in planned(&Query::new(text), Some(&repository())).task_delegations {
+            assert!(
+                task.objective.ends_with('.') && !task.objective.contains(". "),
+                "{}",
+                task.objective
+            );
+            assert!(!task.objective.contains("{aspect}"), "{}", task.objective);
+        }
+    }
+}
+
+#[test]
+fn without_a_workspace_there_is_still_a_plan() {
+    let plan = planned(
+        &Query::new("Review this repository for panics and unhandled errors"),
+        None,
+    );
+    assert!(
+        plan.task_delegations
+            .iter()
+            .all(|task| task.boundaries.scope.is_empty())
+    );
+    assert_eq!(plan.task_delegations.len(), 2);
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_a_valid_plan(text in "[a-zA-Z0-9 ,.?!`'\"/_:\n-]{1,200}", files in 0_usize..40) {
+        prop_assume!(!text.trim().is_empty());
+        let files: Vec<(String, u64)> = (0..files).map(|index| (format!("m{}/f{index}.rs", index % 5), 9_000)).collect();
+        let view = view(&files.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect::<Vec<_>>());
+        let plan = planned(&Query::new(text), Some(&view));
+        let most = match plan.analysis.as_ref().map(|analysis| analysis.complexity) {
+            Some(Complexity::Simple) => 1,
+            Some(Complexity::Medium) => 4,
+            _ => 10,
+        };
+        prop_assert!((1..=most).contains(&plan.task_delegations.len()));
+        prop_assert!(plan.resource_allocation.max_parallel_workers <= most);
+    }
+}
+
+fn call(id: &str, inputs: &[&str]) -> ToolCall {
+    ToolCall {
+        tool_id: id.to_owned(),
+        tool_name: "diag.echo".to_owned(),
+        params: Value::Null,
+        outputs: vec![format!("{id}_out")],
+        inputs: inputs.iter().map(|input| (*input).to_owned()).collect(),
+        priority: 5,
+    }
+}
+
+fn task(id: &str, dependencies: &[&str]) -> TaskRequest {
+    TaskRequest {
+        task_id: (!id.is_empty()).then(|| id.to_owned()),
+        dependencies: dependencies.iter().map(|id| (*id).to_owned()).collect(),
+        calls: vec![call("c", &[])],
+        ..TaskRequest::default()
+    }
+}
+
+fn own(tasks: Vec<TaskRequest>) -> Result<ExecutionPlan, PlanError> {
+    let query = Query {
+        plan: Some(PlanRequest { tasks }),
+        ..Query::new("measure")
+    };
+    own_plan(
+        &query,
+        &QueryId::from_sequence(1),
+        None,
+        &Config::default(),
+        DateTime::UNIX_EPOCH,
+    )
+}
+
+fn refused(tasks: Vec<TaskRequest>, expected: &str) {
+    let error = own(tasks).expect_err("refused").to_string();
+    assert!(error.contains(expected), "{expected}: {error}");
+}
+
+#[test]
+fn a_plan_of_the_askers_own_is_taken_as_it_is() {
+    let mut last = task("last", &["t1", "t2"]);
+    last.timeout_ms = Some(500);
+    last.calls = vec![call("a", &[]), call("b", &["a", "a_out"])];
+    let plan = own(vec![task("", &[]), task("", &[]), last]).expect("a plan");
+    assert_eq!(validate(&plan, &known()), Ok(()));
+    assert_eq!(outline(&plan), ["t1 t1 @", "t2 t2 @", "last last @ <- t1 t2"]);
+    let last = &plan.task_delegations[2];
+    assert_eq!((last.boundaries.timeout_ms, last.boundaries.max_tool_calls), (500, 15));
+    assert_eq!(last.allowed_tools, ["diag.echo"]);
+    assert_eq!(last.required_capabilities, [Capability::diagnostics()]);
+    assert_eq!(last.objective, "Run `diag.echo`.");
+    assert_eq!(plan.strategy.name, OWN_PLAN);
+    assert_eq!(plan.resource_allocation.max_parallel_workers, 3);
+    assert_eq!(
+        (
+            plan.resource_allocation.timeout_ms,
+            plan.task_delegations[0].boundaries.timeout_ms
+        ),
+        (120_000, 102_000)
+    );
+    assert_eq!(ranks(&plan), [2, 2, 1]);
+    assert!(plan.parallelizable && plan.aspects.is_empty());
+    // Who brought a plan stays visible; its tasks are not stored twice.
+    assert_eq!(plan.query.plan, Some(PlanRequest::default()));
+}
+
+#[test]
+fn a_plan_of_the_askers_own_is_refused_with_the_reason() {
+    refused(vec![], "no tasks");
+    refused(vec![TaskRequest::default(); 1001], "1001 tasks, 1000 at most");
+    refused(vec![task("a.b", &[])], "task 1 of the plan: the id `a.b`");
+    refused(vec![task("a", &[]), task("a", &[])], "two tasks have the id `a`");
+    refused(vec![task("t2", &[]), task("", &[])], "two tasks have the id `t2`");
+    refused(vec![TaskRequest::default()], "neither an objective nor tool calls");
+    refused(
+        vec![task("a", &["b"])],
+        "depends on `b`, which is no task of the plan; its tasks are `a`",
+    );
+    refused(vec![task("a", &["a"])], "a → a");
+    refused(
+        vec![task("a", &["c"]), task("b", &["a"]), task("c", &["b"])],
+        "a → c → b → a",
+    );
+    let with = |change: &dyn Fn(&mut TaskRequest)| {
+        let mut request = task("a", &[]);
+        change(&mut request);
+        vec![request]
+    };
+    refused(
+        with(&|task| task.required_capabilities = vec!["Code-Review".to_owned()]),
+        "`Code-Review` is no capability",
+    );
+    refused(with(&|task| task.priority = Some(0)), "priority 0");
+    refused(with(&|task| task.max_tool_calls = Some(0)), "`max_tool_calls` 0");
+    refused(with(&|task| task.timeout_ms = Some(0)), "`timeout_ms` 0");
+    refused(
+        with(&|task| task.calls = vec![call("x", &[]), call("x", &[])]),
+        "two tool calls with the id `x`",
+    );
+    refused(
+        with(&|task| task.calls = vec![call("x", &["y"])]),
+        "the call `x` needs `y`",
+    );
+    refused(
+        with(&|task| task.calls = vec![call("x", &["y_out"]), call("y", &["x"])]),
+        "x → y → x",
+    );
+    refused(
+        with(&|task| task.allowed_tools = vec!["code.*".to_owned()]),
+        "uses `diag.echo`, which its `allowed_tools` leave out",
+    );
+    refused(
+        with(&|task| {
+            task.calls = vec![call("x", &[]), call("y", &[])];
+            task.max_tool_calls = Some(1);
+        }),
+        "lists 2 tool calls but may make 1",
+    );
+}
+
+#[test]
+fn an_open_objective_is_an_aspect() {
+    let open = |objective: &str| TaskRequest {
+        objective: objective.to_owned(),
+        required_capabilities: vec!["Research".to_owned(), "Research".to_owned()],
+        ..TaskRequest::default()
+    };
+    let plan = own(vec![open("find it"), open("find it")]).expect("a plan");
+    assert_eq!(plan.aspects, ["t1: find it", "t2: find it"]);
+    assert_eq!(plan.task_delegations[0].required_capabilities.len(), 1);
+    assert_eq!(plan.task_delegations[0].allowed_tools, ["code.*"]);
+    assert_eq!(validate(&plan, &known()), Ok(()));
+}

@@ -1,0 +1,78 @@
+//! From a query to its plan: the workspace's manifest, the analysis, the choice of strategy, the allocation, the plan and
+//! its validation. The decisions are pure and elsewhere; here they get what they need to know.
+
+use axon_protocol::{ExecutionPlan, Query, QueryId};
+use chrono::{DateTime, Utc};
+
+use crate::allocation::allocate;
+use crate::analysis::analyze;
+use crate::context::Context;
+use crate::planning::{self, PlanInput};
+use crate::validation::validate;
+
+/// A query that can be worked on.
+pub(crate) struct Prepared {
+    /// Its plan.
+    pub(crate) plan: ExecutionPlan,
+}
+
+/// Plans a query. The error is for its asker and says what to do.
+pub(crate) async fn prepare(
+    context: &Context,
+    query: &Query,
+    id: &QueryId,
+    accepted_at: DateTime<Utc>,
+) -> Result<Prepared, String> {
+    let plan = if query.plan.is_some() {
+        planning::own_plan(query, id, query.workspace.clone(), &context.config, accepted_at)
+            .map_err(|error| error.to_string())?
+    } else {
+        plan(context, query, id, accepted_at).await?
+    };
+    let problems = match validate(&plan, &context.known_capabilities()) {
+        Ok(()) => return Ok(Prepared { plan }),
+        Err(problems) => problems,
+    };
+    let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Err(format!("The plan cannot be carried out: {}.", list.join("; ")))
+}
+
+async fn plan(
+    context: &Context,
+    query: &Query,
+    id: &QueryId,
+    accepted_at: DateTime<Utc>,
+) -> Result<ExecutionPlan, String> {
+    let Some(workspace) = query.workspace.clone() else {
+        return Err(
+            "The query names no workspace and the fleet has none configured: ask with `--workspace DIR`, or set \
+                    `lead.workspace` to the digest of a stored one."
+                .to_owned(),
+        );
+    };
+    let view = context.view(&workspace).await?;
+    let analysis = analyze(query, Some(&view));
+    let (selected, definition) = context.strategies.with_book(|book| {
+        let library = context.library.with_overrides(book.definitions.values());
+        let selected = library.select(&analysis, query, &book.statistics, context.config.min_applications);
+        let definition = library.get(&selected.name).cloned();
+        (selected, definition)
+    });
+    let definition = definition.ok_or_else(|| format!("the strategy {} has no definition", selected.name))?;
+    let needed = definition.capabilities.iter().cloned().collect();
+    let idle = context.fleet.free_slots(&needed);
+    let allocation = allocate(analysis.complexity, &context.config, query, (idle > 0).then_some(idle));
+    let input = PlanInput {
+        query,
+        query_id: id,
+        analysis,
+        selected,
+        definition: &definition,
+        allocation,
+        view: Some(&view),
+        workspace: Some(workspace),
+        config: &context.config,
+        now: accepted_at,
+    };
+    planning::plan(input).map_err(|error| error.to_string())
+}
