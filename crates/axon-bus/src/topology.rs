@@ -178,13 +178,30 @@ impl Bus {
             let declared = stream_config(self.config(), kind, 0);
             match self.inner.js.get_stream(&declared.name).await {
                 Ok(standing) => all.extend(compare(&declared, &standing.cached_info().config)),
-                Err(error) if missing_stream(&error) => all.push(Difference {
-                    name: declared.name,
-                    setting: "stream",
-                    declared: "present".to_owned(),
-                    standing: "missing".to_owned(),
-                }),
+                Err(error) if missing_stream(&error) => {
+                    all.push(missing(declared.name, "stream"));
+                    continue;
+                }
                 Err(error) => return Err(Error::server("reading a stream", error)),
+            }
+            if let Some((durable, filter)) = self.own_consumer(kind) {
+                let declared = consumer_config(durable.clone(), filter, kind);
+                match self.standing_consumer(kind, &durable).await? {
+                    Some(standing) => all.extend(compare_consumer(&declared, &standing)),
+                    None => all.push(missing(durable, "consumer")),
+                }
+            }
+        }
+        for bucket in Bucket::ALL {
+            let name = self.namespace().bucket(bucket);
+            if self.inner.js.get_key_value(&name).await.is_err() {
+                all.push(missing(name, "bucket"));
+            }
+        }
+        for bucket in ObjectBucket::ALL {
+            let name = self.namespace().objects(bucket);
+            if self.inner.js.get_object_store(&name).await.is_err() {
+                all.push(missing(name, "object store"));
             }
         }
         Ok(all)
@@ -193,7 +210,7 @@ impl Bus {
     async fn declare_stream(&self, kind: Stream, now_ms: u64) -> Result<Vec<Difference>, Error> {
         let declared = stream_config(self.config(), kind, now_ms);
         let name = declared.name.clone();
-        let differences = match self.inner.js.get_stream(&name).await {
+        let mut differences = match self.inner.js.get_stream(&name).await {
             Ok(standing) => compare(&declared, &standing.cached_info().config),
             Err(error) if missing_stream(&error) => {
                 match self.inner.js.create_stream(declared).await {
@@ -207,7 +224,7 @@ impl Bus {
             Err(error) => return Err(Error::server(format!("reading the stream {name}"), error)),
         };
         if let Some((durable, filter)) = self.own_consumer(kind) {
-            self.declare_consumer(kind, durable, filter).await?;
+            differences.extend(self.declare_consumer(kind, durable, filter).await?);
         }
         Ok(differences)
     }
@@ -227,7 +244,7 @@ impl Bus {
 
     pub(crate) async fn declare_own_consumer(&self, kind: Stream) -> Result<(), Error> {
         match self.own_consumer(kind) {
-            Some((durable, filter)) => self.declare_consumer(kind, durable, filter).await,
+            Some((durable, filter)) => self.declare_consumer(kind, durable, filter).await.map(|_| ()),
             None => Ok(()),
         }
     }
@@ -236,18 +253,35 @@ impl Bus {
         let ns = self.namespace();
         self.declare_consumer(Stream::Tasks, ns.task_durable(route, band), ns.tasks_of(route, band))
             .await
+            .map(|_| ())
     }
 
-    async fn declare_consumer(&self, kind: Stream, durable: String, filter: String) -> Result<(), Error> {
-        let name = self.namespace().stream(kind);
-        let config = consumer_config(durable.clone(), filter, kind);
-        // Creating a consumer that stands with the same settings changes nothing.
+    /// Creates a consumer that is missing, and tells where one that stands differs: creating it anyway would change it.
+    async fn declare_consumer(&self, kind: Stream, durable: String, filter: String) -> Result<Vec<Difference>, Error> {
+        let declared = consumer_config(durable.clone(), filter, kind);
+        if let Some(standing) = self.standing_consumer(kind, &durable).await? {
+            return Ok(compare_consumer(&declared, &standing));
+        }
+        // Whoever creates it at the same time creates the same, which changes nothing.
         self.inner
             .js
-            .create_consumer_on_stream(config, name)
+            .create_consumer_on_stream(declared, self.namespace().stream(kind))
             .await
-            .map(|_: consumer::PullConsumer| ())
+            .map(|_: consumer::PullConsumer| Vec::new())
             .map_err(|error| Error::server(format!("creating the consumer {durable}"), error))
+    }
+
+    async fn standing_consumer(&self, kind: Stream, durable: &str) -> Result<Option<consumer::Config>, Error> {
+        use async_nats::jetstream::{ErrorCode, stream::ConsumerErrorKind};
+        let stream = self.namespace().stream(kind);
+        let found: Result<consumer::PullConsumer, _> = self.inner.js.get_consumer_from_stream(durable, stream).await;
+        match found {
+            Ok(standing) => Ok(Some(standing.cached_info().config.clone())),
+            Err(error) => match error.kind() {
+                ConsumerErrorKind::JetStream(inner) if inner.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
+                _ => Err(Error::server(format!("reading the consumer {durable}"), error)),
+            },
+        }
     }
 
     async fn declare_bucket(&self, bucket: Bucket) -> Result<(), Error> {
@@ -302,6 +336,24 @@ impl Bus {
         }
     }
 
+    /// Deletes every stream, bucket and object store of the namespace with all they hold: for measurements and tests, which
+    /// have a namespace of their own. What is not there is no error.
+    pub async fn delete_namespace(&self) -> Result<(), Error> {
+        let ns = self.namespace();
+        let streams = Stream::ALL.map(|kind| ns.stream(kind));
+        // The server keeps buckets and object stores as streams under these names.
+        let buckets = Bucket::ALL.map(|bucket| format!("KV_{}", ns.bucket(bucket)));
+        let objects = ObjectBucket::ALL.map(|bucket| format!("OBJ_{}", ns.objects(bucket)));
+        for name in streams.into_iter().chain(buckets).chain(objects) {
+            if let Err(error) = self.inner.js.delete_stream(&name).await
+                && !missing_stream_deleted(&error)
+            {
+                return Err(Error::server(format!("deleting the stream {name}"), error));
+            }
+        }
+        Ok(())
+    }
+
     fn capped_bytes(&self, megabytes: i64) -> i64 {
         let cap = i64::try_from(self.config().stream_mb_max).unwrap_or(i64::MAX);
         (if cap > 0 { megabytes.min(cap) } else { megabytes }) * MB
@@ -311,6 +363,60 @@ impl Bus {
 fn missing_stream(error: &async_nats::jetstream::context::GetStreamError) -> bool {
     use async_nats::jetstream::{ErrorCode, context::GetStreamErrorKind};
     matches!(error.kind(), GetStreamErrorKind::JetStream(inner) if inner.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn missing_stream_deleted(error: &async_nats::jetstream::context::DeleteStreamError) -> bool {
+    use async_nats::jetstream::{ErrorCode, context::DeleteStreamErrorKind};
+    matches!(error.kind(), DeleteStreamErrorKind::JetStream(inner) if inner.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn missing(name: String, setting: &'static str) -> Difference {
+    Difference {
+        name,
+        setting,
+        declared: "present".to_owned(),
+        standing: "missing".to_owned(),
+    }
+}
+
+fn compare_consumer(declared: &consumer::pull::Config, standing: &consumer::Config) -> Vec<Difference> {
+    let name = declared.durable_name.clone().unwrap_or_default();
+    [
+        (
+            "filter_subject",
+            declared.filter_subject.clone(),
+            standing.filter_subject.clone(),
+        ),
+        (
+            "ack_policy",
+            format!("{:?}", declared.ack_policy),
+            format!("{:?}", standing.ack_policy),
+        ),
+        (
+            "ack_wait",
+            format!("{:?}", declared.ack_wait),
+            format!("{:?}", standing.ack_wait),
+        ),
+        (
+            "max_deliver",
+            declared.max_deliver.to_string(),
+            standing.max_deliver.to_string(),
+        ),
+        (
+            "max_ack_pending",
+            declared.max_ack_pending.to_string(),
+            standing.max_ack_pending.to_string(),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, declared, standing)| declared != standing)
+    .map(|(setting, declared, standing)| Difference {
+        name: name.clone(),
+        setting,
+        declared,
+        standing,
+    })
+    .collect()
 }
 
 fn compare(declared: &stream::Config, standing: &stream::Config) -> Vec<Difference> {
@@ -359,6 +465,11 @@ fn compare(declared: &stream::Config, standing: &stream::Config) -> Vec<Differen
         "max_messages_per_subject",
         declared.max_messages_per_subject.to_string(),
         standing.max_messages_per_subject.to_string(),
+    );
+    check(
+        "discard_new_per_subject",
+        declared.discard_new_per_subject.to_string(),
+        standing.discard_new_per_subject.to_string(),
     );
     check(
         "replicas",

@@ -1,3 +1,6 @@
-//! `axon`.
+//! `axon`: the command line of a fleet.
 
-fn main() {}
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    axon_cli::run().await
+}

@@ -1,0 +1,126 @@
+//! `axon bench burst`: as many tasks as there are idle one-slot workers, all at once. Tells how many workers had one.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axon_bus::{Bus, Message, Routes};
+use axon_protocol::{Band, Capability, Format, QueryId, Route, TaskResult, TaskStatus, header};
+use futures::future::try_join_all;
+use serde_json::{Value, json};
+
+use crate::bench::StageArgs;
+use crate::bench::stage::{Cast, Stage};
+use crate::bench::statistics::{medians, round};
+use crate::bench::tasks::{settle, task};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output;
+
+/// No result for so long means that something is stuck.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to measure a burst.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BurstArgs {
+    /// Tasks of the burst
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    tasks: u32,
+
+    /// Milliseconds each task sleeps
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    sleep_ms: u64,
+
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: BurstArgs) -> anyhow::Result<Exit> {
+    let cast = Cast {
+        leads: 0,
+        synthesizers: 0,
+        workers: 200,
+        slots: 1,
+    };
+    let stage = Stage::open(context, &args.stage, cast).await?;
+    let measured = measure(&stage.bus, &args).await;
+    let about = stage.about().clone();
+    stage.close().await;
+    let rounds = measured?;
+    let mut document = json!({
+        "bench": "burst",
+        "tasks": args.tasks,
+        "sleep_ms": args.sleep_ms,
+        "rounds": rounds.iter().enumerate().map(|(index, figures)| round(index + 1, figures)).collect::<Vec<_>>(),
+        "median": medians(&rounds),
+    });
+    if let Value::Object(fields) = &mut document {
+        fields.extend(about);
+    }
+    output::json_line(&document)?;
+    Ok(Exit::Success)
+}
+
+async fn measure(bus: &Bus, args: &BurstArgs) -> anyhow::Result<Vec<Vec<(&'static str, f64)>>> {
+    let route = Routes::new(bus).ensure(&[Capability::diagnostics()].into()).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..args.stage.rounds {
+        let begin = Instant::now();
+        let by_worker = one_burst(bus, &route, args.tasks as usize, args.sleep_ms).await?;
+        let elapsed = begin.elapsed().as_secs_f64();
+        rounds.push(vec![
+            ("workers_used", by_worker.len() as f64),
+            (
+                "tasks_per_worker_max",
+                by_worker.values().copied().max().unwrap_or_default() as f64,
+            ),
+            ("seconds", elapsed),
+        ]);
+    }
+    Ok(rounds)
+}
+
+/// How many tasks each worker did.
+async fn one_burst(bus: &Bus, route: &Route, n: usize, sleep_ms: u64) -> anyhow::Result<BTreeMap<String, usize>> {
+    let query = QueryId::generate();
+    let mut accepted = bus.subscribe(bus.namespace().accepted_of(&query)).await?;
+    let mut messages = Vec::with_capacity(n);
+    for index in 1..=n {
+        let task = task(
+            &query,
+            index,
+            "diag.sleep",
+            json!({ "ms": sleep_ms }),
+            chrono::Utc::now(),
+        );
+        let subject = bus
+            .namespace()
+            .task(route, Band::Normal, &query, task.delegation.task_id.as_str());
+        messages.push(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, "1"));
+    }
+    try_join_all(messages.into_iter().map(|message| bus.publish(message))).await?;
+    let mut by_worker = BTreeMap::new();
+    for done in 0..n {
+        let delivery = tokio::time::timeout(STALL_TIMEOUT, accepted.next())
+            .await
+            .with_context(|| {
+                format!(
+                    "{} of {n} results are missing and none came for {STALL_TIMEOUT:?}",
+                    n - done
+                )
+            })?
+            .context("the subscription ended")?;
+        let result: TaskResult = delivery.decode().await?;
+        anyhow::ensure!(
+            result.status == TaskStatus::Complete,
+            "task {} is {}: {}",
+            result.task_id,
+            result.status.as_str(),
+            result.reason.unwrap_or_default()
+        );
+        let worker = result.worker.map_or_else(String::new, |worker| worker.to_string());
+        *by_worker.entry(worker).or_default() += 1;
+    }
+    settle(bus).await?;
+    Ok(by_worker)
+}

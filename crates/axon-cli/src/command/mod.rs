@@ -1,0 +1,16 @@
+//! The commands, one in each file.
+
+pub(crate) mod answer;
+pub(crate) mod ask;
+pub(crate) mod cancel;
+pub(crate) mod dead;
+pub(crate) mod doctor;
+pub(crate) mod drain;
+pub(crate) mod init;
+pub(crate) mod plan;
+pub(crate) mod queries;
+pub(crate) mod strategies;
+pub(crate) mod submit;
+pub(crate) mod up;
+pub(crate) mod watch;
+pub(crate) mod workers;

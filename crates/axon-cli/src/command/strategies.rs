@@ -1,0 +1,123 @@
+//! `axon strategies`: the strategies the bucket knows, and how well they did.
+
+use std::collections::BTreeMap;
+
+use axon_protocol::{Bucket, StrategyDefinition, StrategyStatistics};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output;
+
+/// Keys of statistics begin with this.
+const STATISTICS_PREFIX: &str = "stats.";
+/// Keys of definitions begin with this.
+const DEFINITION_PREFIX: &str = "def.";
+
+/// One strategy.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+struct Row {
+    name: String,
+    description: String,
+    /// Whether the bucket overrides or adds its definition.
+    defined_here: bool,
+    success_rate: Option<f64>,
+    statistics: StrategyStatistics,
+}
+
+pub(crate) async fn run(context: &Context) -> anyhow::Result<Exit> {
+    let bus = context.connect().await?;
+    let rows = rows(bus.table::<Value>(Bucket::Strategies).all().await?);
+    if context.json {
+        output::json(&rows)?;
+    } else if rows.is_empty() {
+        output::line("no strategy was applied yet: ask something with `axon ask`")?;
+    } else {
+        output::line(&text_of(&rows))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn rows(entries: BTreeMap<String, Value>) -> Vec<Row> {
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for (key, value) in entries {
+        let named = |name: &str| Row {
+            name: name.to_owned(),
+            ..Row::default()
+        };
+        if let Some(name) = key.strip_prefix(STATISTICS_PREFIX)
+            && let Ok(statistics) = serde_json::from_value::<StrategyStatistics>(value.clone())
+        {
+            let row = rows.entry(name.to_owned()).or_insert_with(|| named(name));
+            row.success_rate = statistics.success_rate();
+            row.statistics = statistics;
+        } else if let Some(name) = key.strip_prefix(DEFINITION_PREFIX)
+            && let Ok(definition) = serde_json::from_value::<StrategyDefinition>(value)
+        {
+            let row = rows.entry(name.to_owned()).or_insert_with(|| named(name));
+            row.description = definition.description;
+            row.defined_here = true;
+        }
+    }
+    rows.into_values().collect()
+}
+
+fn text_of(rows: &[Row]) -> String {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let rate = row
+                .success_rate
+                .map_or_else(|| "-".to_owned(), |rate| format!("{:.0} %", rate * 100.0));
+            vec![
+                row.name.clone(),
+                row.statistics.applications.to_string(),
+                rate,
+                format!("{:.2} s", row.statistics.mean_duration_ms / 1000.0),
+                format!("{:.1}", row.statistics.mean_cost_cents),
+                format!("{:.2}", row.statistics.mean_quality),
+                row.description.clone(),
+            ]
+        })
+        .collect();
+    output::table(
+        &[
+            "strategy",
+            "applied",
+            "success",
+            "duration",
+            "cents",
+            "quality",
+            "description",
+        ],
+        &cells,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn statistics_and_definitions_meet_under_one_name() {
+        let statistics = json!({"applications": 4, "successes": 3, "mean_duration_ms": 1500.0, "mean_cost_cents": 0.0,
+            "mean_quality": 0.875});
+        let definition = json!({"name": "mine", "description": "my own", "capabilities": [], "templates": []});
+        let entries = [
+            ("stats.code_review".to_owned(), statistics),
+            ("def.mine".to_owned(), definition),
+            ("stats.broken".to_owned(), json!(7)),
+            ("other".to_owned(), json!({})),
+        ];
+        let rows = rows(entries.into());
+        let names: Vec<(&str, bool, Option<f64>)> = rows
+            .iter()
+            .map(|row| (row.name.as_str(), row.defined_here, row.success_rate))
+            .collect();
+        assert_eq!(names, [("code_review", false, Some(0.75)), ("mine", true, None)]);
+        assert!(text_of(&rows).contains("75 %"));
+    }
+}

@@ -1,0 +1,280 @@
+//! Turns the events of a query into lines for people. Pure: it prints nothing and reads no clock.
+
+use std::collections::BTreeSet;
+
+use axon_protocol::{Event, EventKind, Finding, TaskId};
+use serde_json::Value;
+
+use crate::output::short;
+
+/// Findings that are shown as they are found; the answer holds them all.
+const FINDINGS_SHOWN_MAX: usize = 30;
+/// Longest line, in characters.
+const LINE_CHARS_MAX: usize = 160;
+
+/// What is to be shown after an event.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Step {
+    /// A line that stays.
+    pub(crate) line: Option<String>,
+    /// What is going on now, for a line that is overwritten.
+    pub(crate) status: Option<String>,
+}
+
+/// What is known of a query from its events.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    tasks: usize,
+    done: BTreeSet<TaskId>,
+    findings: usize,
+}
+
+impl Progress {
+    /// Takes one event in.
+    pub(crate) fn on(&mut self, event: &Event) -> Step {
+        let task = event.task_id.as_ref().map(TaskId::as_str).unwrap_or("a task");
+        let message = short(&event.message, LINE_CHARS_MAX);
+        let (line, status) = match event.kind {
+            EventKind::Accepted => (Some(with(format!("accepted by {}", event.by), &message)), None),
+            EventKind::Planned => {
+                self.tasks = planned_tasks(&event.data).unwrap_or(self.tasks);
+                (Some(with("planned".to_owned(), &message)), None)
+            }
+            EventKind::Started => (Some(with(format!("{task} started by {}", event.by), &message)), None),
+            EventKind::Progress => (Some(with(task.to_owned(), &message)), None),
+            EventKind::Finding => {
+                self.findings += 1;
+                self.finding(event, &message)
+            }
+            EventKind::ToolCall => (None, Some(with(task.to_owned(), &message))),
+            EventKind::HandedBack => (
+                Some(with(format!("{task} handed back by {}", event.by), &message)),
+                None,
+            ),
+            EventKind::Finished => {
+                self.done.extend(event.task_id.clone());
+                (Some(with(format!("{} ({task})", self.done_of()), &message)), None)
+            }
+            EventKind::Retrying => (Some(with(format!("{task} is tried again"), &message)), None),
+            EventKind::TakenOver => (Some(with(format!("taken over by {}", event.by), &message)), None),
+            EventKind::Synthesizing => (Some(with("merging the results".to_owned(), &message)), None),
+            EventKind::Answered => (Some(with("answered".to_owned(), &message)), None),
+        };
+        Step {
+            status: status.or_else(|| Some(self.status())),
+            line,
+        }
+    }
+
+    /// How far it is, in a few words.
+    pub(crate) fn status(&self) -> String {
+        match (self.tasks, self.findings) {
+            (0, 0) => "waiting for the lead".to_owned(),
+            (_, 0) => self.done_of(),
+            (_, findings) => format!("{}, {findings} findings", self.done_of()),
+        }
+    }
+
+    fn done_of(&self) -> String {
+        // A plan may grow while it runs, and its event may have been missed.
+        match self.tasks.max(self.done.len()) {
+            tasks if self.tasks > 0 => format!("{}/{tasks} tasks done", self.done.len()),
+            done => format!("{done} tasks done"),
+        }
+    }
+
+    fn finding(&self, event: &Event, message: &str) -> (Option<String>, Option<String>) {
+        if self.findings > FINDINGS_SHOWN_MAX {
+            return (None, None);
+        }
+        let line = match serde_json::from_value::<Finding>(event.data.clone()) {
+            Ok(finding) => {
+                let location = finding.evidence.first().map(|evidence| evidence.location());
+                with("found".to_owned(), &short(&finding.claim, LINE_CHARS_MAX))
+                    + &location.map_or_else(String::new, |location| format!(" ({location})"))
+            }
+            Err(_) => with("found".to_owned(), message),
+        };
+        (Some(line), None)
+    }
+}
+
+/// How many tasks a plan's outline has: a number, or the tasks themselves.
+fn planned_tasks(outline: &Value) -> Option<usize> {
+    let tasks = outline.get("tasks")?;
+    match tasks {
+        Value::Array(tasks) => Some(tasks.len()),
+        other => usize::try_from(other.as_u64()?).ok(),
+    }
+}
+
+fn with(head: String, message: &str) -> String {
+    if message.is_empty() {
+        head
+    } else {
+        format!("{head}: {message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axon_protocol::QueryId;
+    use chrono::Utc;
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(kind: EventKind, task: Option<&str>, message: &str, data: Value) -> Event {
+        Event {
+            query_id: QueryId::new("q1").expect("an id"),
+            kind,
+            at: Utc::now(),
+            task_id: task.map(|task| TaskId::new(task).expect("an id")),
+            by: "someone".to_owned(),
+            message: message.to_owned(),
+            data,
+        }
+    }
+
+    fn finding() -> Value {
+        json!({"id": "f1", "aspect": "errors", "claim": "`parse` panics", "confidence": 0.9, "task": "t1", "evidence": [
+            {"kind": "url", "url": "src/a.rs", "quote": "x"}]})
+    }
+
+    #[test]
+    fn events_become_lines() {
+        let mut progress = Progress::default();
+        let none = Value::Null;
+        for (kind, task, message, data, line, status) in [
+            (
+                EventKind::Accepted,
+                None,
+                "",
+                none.clone(),
+                Some("accepted by someone"),
+                "waiting for the lead",
+            ),
+            (
+                EventKind::Planned,
+                None,
+                "code_review, medium, 2 tasks",
+                json!({"tasks": ["t1", "t2"]}),
+                Some("planned: code_review, medium, 2 tasks"),
+                "0/2 tasks done",
+            ),
+            (
+                EventKind::Started,
+                Some("t1"),
+                "",
+                none.clone(),
+                Some("t1 started by someone"),
+                "0/2 tasks done",
+            ),
+            (
+                EventKind::ToolCall,
+                Some("t1"),
+                "code.search 3 ms",
+                none.clone(),
+                None,
+                "t1: code.search 3 ms",
+            ),
+            (
+                EventKind::Finding,
+                Some("t1"),
+                "",
+                finding(),
+                Some("found: `parse` panics (src/a.rs)"),
+                "0/2 tasks done, 1 findings",
+            ),
+            (
+                EventKind::Finding,
+                Some("t1"),
+                "something",
+                none.clone(),
+                Some("found: something"),
+                "0/2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::Finished,
+                Some("t1"),
+                "complete",
+                none.clone(),
+                Some("1/2 tasks done (t1): complete"),
+                "1/2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::Finished,
+                Some("t1"),
+                "",
+                none.clone(),
+                Some("1/2 tasks done (t1)"),
+                "1/2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::Retrying,
+                Some("t2"),
+                "attempt 2\nlong story",
+                none.clone(),
+                Some("t2 is tried again: attempt 2"),
+                "1/2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::HandedBack,
+                Some("t2"),
+                "",
+                none.clone(),
+                Some("t2 handed back by someone"),
+                "1/2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::TakenOver,
+                None,
+                "",
+                none.clone(),
+                Some("taken over by someone"),
+                "1/2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::Synthesizing,
+                None,
+                "",
+                none.clone(),
+                Some("merging the results"),
+                "1/2 tasks done, 2 findings",
+            ),
+        ] {
+            let step = progress.on(&event(kind, task, message, data));
+            assert_eq!(
+                (step.line.as_deref(), step.status.as_deref()),
+                (line, Some(status)),
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_missed_does_not_confuse() {
+        let mut progress = Progress::default();
+        let step = progress.on(&event(EventKind::Finished, Some("t1"), "", Value::Null));
+        assert_eq!(step.line.as_deref(), Some("1 tasks done (t1)"));
+        let mut progress = Progress::default();
+        progress.on(&event(EventKind::Planned, None, "", json!({"tasks": 1})));
+        progress.on(&event(EventKind::Finished, Some("t1"), "", Value::Null));
+        let step = progress.on(&event(EventKind::Finished, Some("t2"), "", Value::Null));
+        assert_eq!(step.line.as_deref(), Some("2/2 tasks done (t2)"));
+    }
+
+    #[test]
+    fn only_the_first_findings_are_shown() {
+        let mut progress = Progress::default();
+        let shown = (0..100)
+            .filter(|_| {
+                progress
+                    .on(&event(EventKind::Finding, None, "x", finding()))
+                    .line
+                    .is_some()
+            })
+            .count();
+        assert_eq!(shown, FINDINGS_SHOWN_MAX);
+    }
+}
