@@ -27,7 +27,7 @@ pub(crate) use own::spelled;
 pub use own::{OWN_PLAN, own_plan};
 
 /// A scope smaller than this, in bytes, is not divided further.
-const SCOPE_BYTES_MIN: u64 = 24 * 1024;
+const SCOPE_BYTES_MIN: u64 = 40 * 1024;
 /// Paths named in an objective before the rest is only counted.
 const PATHS_SHOWN_MAX: usize = 4;
 /// Paths of a scope that covers everything; where there are more, the scope is the whole workspace.
