@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Reads what to kill and to remove until its input ends, which happens when the test process does.
@@ -37,17 +37,17 @@ pub fn remove_at_exit(folder: &Path) {
 }
 
 fn say(line: &str) {
-    static INPUT: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    let input = INPUT.get_or_init(|| {
-        let mut guard = Command::new("sh")
+    static GUARD: OnceLock<Mutex<Child>> = OnceLock::new();
+    let guard = GUARD.get_or_init(|| {
+        let started = Command::new("sh")
             .args(["-c", SCRIPT])
             .stdin(Stdio::piped())
             // A group of its own: Ctrl-C at the terminal must not end the one who cleans up.
             .process_group(0)
-            .spawn()
-            .expect("sh starts");
-        Mutex::new(guard.stdin.take().expect("the guard's input is a pipe"))
+            .spawn();
+        Mutex::new(started.expect("sh starts"))
     });
-    let mut input = input.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
+    let input = guard.stdin.as_mut().expect("the guard's input is a pipe");
     writeln!(input, "{line}").expect("the guard listens");
 }

@@ -1,5 +1,8 @@
 //! One test binary: the bus against a real server, and the fleet as real processes.
 
+mod bus_connect;
+mod bus_doorbell;
 mod bus_lease;
 mod bus_publish;
 mod bus_pull;
+mod bus_table;
