@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use axon_protocol::Namespace;
 use axon_service::metrics as names;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::breaker::Breaker;
 use crate::limit::PublishLimit;
@@ -257,6 +257,7 @@ fn follow(event: &async_nats::Event, state: &watch::Sender<ConnectionState>, who
                 subscription, "a subscription was too slow and lost messages, the stream still has them"
             );
         }
+        async_nats::Event::Draining | async_nats::Event::Closed => debug!(who, event = %event, "leaving nats"),
         other => warn!(who, event = %other, "nats reports"),
     }
 }

@@ -67,7 +67,7 @@ impl Run {
             context.routes.ensure(&set).await?;
         }
         Ok(Self {
-            machine: Execution::new(&plan, ranks(&plan), Utc::now()),
+            machine: Execution::new(&plan, &ranks(&plan), Utc::now()),
             needed_upstream: plan
                 .task_delegations
                 .iter()

@@ -119,8 +119,15 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// A query whose plan stands. `order` lists the tasks as they are to be queued when several are ready.
-    pub fn new(plan: &ExecutionPlan, order: Vec<usize>, now: DateTime<Utc>) -> Self {
+    /// A query whose plan stands. Of the tasks that are ready the one with the highest rank is queued first, then the one
+    /// with the highest priority; see [`crate::planning::ranks`].
+    pub fn new(plan: &ExecutionPlan, ranks: &[usize], now: DateTime<Utc>) -> Self {
+        let urgency = |index: &usize| {
+            let priority = plan.task_delegations.get(*index).map_or(0, |task| task.priority);
+            std::cmp::Reverse((ranks.get(*index).copied().unwrap_or_default(), priority))
+        };
+        let mut order: Vec<usize> = (0..plan.task_delegations.len()).collect();
+        order.sort_by_key(urgency);
         let index: HashMap<TaskId, usize> = plan
             .task_delegations
             .iter()

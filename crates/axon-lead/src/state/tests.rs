@@ -73,11 +73,8 @@ fn plan(dependencies: &[&[usize]], max_parallel: usize) -> ExecutionPlan {
 }
 
 fn machine(dependencies: &[&[usize]], max_parallel: usize) -> Execution {
-    Execution::new(
-        &plan(dependencies, max_parallel),
-        (0..dependencies.len()).collect(),
-        at(0),
-    )
+    let plan = plan(dependencies, max_parallel);
+    Execution::new(&plan, &vec![1; plan.task_delegations.len()], at(0))
 }
 
 fn accepted(index: usize, status: TaskStatus) -> Event {
@@ -121,6 +118,16 @@ fn independent_tasks_run_at_once_up_to_the_limit() {
             (50, Event::Answered, &[]),
         ],
     );
+}
+
+#[test]
+fn the_critical_path_comes_first_then_priority() {
+    let mut plan = plan(&[&[], &[], &[], &[0]], 9);
+    plan.task_delegations[2].priority = 8;
+    let ranks = crate::planning::ranks(&plan);
+    assert_eq!(ranks, [2, 1, 1, 1]);
+    let mut machine = Execution::new(&plan, &ranks, at(0));
+    assert_eq!(machine.handle(Event::Begin, at(0)), [dispatched(&[0, 2, 1])]);
 }
 
 #[test]
