@@ -1,6 +1,8 @@
 //! Analyses a query: how much work it is, how its parts depend on each other, what it names and what is unclear about
 //! it, each with reasons for people. It scores the structure of the request; it never asks a model, and reads no file.
 
+mod heads;
+mod links;
 mod names;
 mod paths;
 mod score;

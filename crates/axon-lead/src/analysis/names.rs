@@ -52,7 +52,10 @@ pub(super) fn symbols(text: &Text<'_>) -> Vec<String> {
 /// Quoted texts that are no names, such as messages of errors.
 pub(super) fn quotes(text: &Text<'_>) -> Vec<String> {
     let quoted = text.tokens.iter().filter(|token| match token.kind {
-        Kind::Quote => !(is_identifier(token.text) && token.text.contains(['_', ':'])) && !is_path(token.text),
+        Kind::Quote => {
+            let symbol = is_identifier(token.text) && token.text.contains(['_', ':']);
+            !symbol && !is_path(token.text)
+        }
         Kind::Code => !is_identifier(token.text) && !is_path(token.text),
         _ => false,
     });
@@ -156,22 +159,25 @@ fn begins_with(tokens: &[Token<'_>], phrase: &str) -> bool {
 
 /// What is listed after the first `for`, `regarding`, … of these words: two items at least.
 fn listed(tokens: &[Token<'_>]) -> Vec<String> {
+    const INTRODUCING: &[(&str, &[&str])] = &[
+        ("for", &[]),
+        ("regarding", &[]),
+        ("concerning", &[]),
+        ("focus", &["on"]),
+        ("focusing", &["on"]),
+        ("attention", &["to"]),
+        ("emphasis", &["on"]),
+        ("terms", &["of"]),
+        ("respect", &["to"]),
+        ("regard", &["to"]),
+    ];
     let introduces = |at: usize| {
-        let is = |offset: usize, word: &str| tokens.get(at + offset).is_some_and(|token| token.is(word));
-        if is(0, "for") || is(0, "regarding") || is(0, "concerning") {
-            Some(1)
-        } else if (is(0, "focus") || is(0, "focusing") || is(0, "attention") || is(0, "emphasis"))
-            && (is(1, "on") || is(1, "to"))
-        {
-            Some(2)
-        } else if (is(0, "terms") && is(1, "of"))
-            || (is(0, "respect") && is(1, "to"))
-            || (is(0, "regard") && is(1, "to"))
-        {
-            Some(2)
-        } else {
-            None
-        }
+        let (_, rest) = INTRODUCING.iter().find(|(first, _)| tokens[at].is(first))?;
+        let follows = rest
+            .iter()
+            .enumerate()
+            .all(|(offset, word)| tokens.get(at + 1 + offset).is_some_and(|t| t.is(word)));
+        follows.then_some(1 + rest.len())
     };
     let Some(start) = (0..tokens.len()).find_map(|at| introduces(at).map(|length| at + length)) else {
         return Vec::new();
@@ -245,7 +251,7 @@ fn items(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
 fn usual_name(phrase: &str) -> String {
     let known = words::qualities()
         .iter()
-        .find(|(name, others)| *name == phrase || others.iter().any(|other| *other == phrase));
+        .find(|(name, others)| *name == phrase || others.contains(&phrase));
     known.map_or(phrase, |(name, _)| name).to_owned()
 }
 

@@ -1,15 +1,15 @@
-//! Finds the parts of a request (each one thing to do or one question) and which of them need which others. It judges
-//! by the structure of the sentences: verbs where verbs stand, words of order, references back to what was done.
+//! The parts of a request: each one thing to do or one question, with the parts it needs. What begins a part and what it
+//! needs is judged elsewhere; here the text is divided.
 
 use std::ops::Range;
 
-use super::text::{Item, Kind, Sentence, Text, Token};
+use super::heads::{heads, is_adverb};
+use super::links::link;
+use super::text::{Kind, Text, Token};
 use super::words;
 
 /// Most parts told apart; what follows belongs to the last.
 const PARTS_MAX: usize = 64;
-/// Points from which a part counts as needing an earlier one.
-const LINK_SCORE: f64 = 2.0;
 
 /// One thing to do or to answer.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub(crate) struct Part {
     pub needs: Vec<usize>,
     /// What shows that it needs them.
     pub sign: String,
+    /// It brings several things together.
+    pub joins: bool,
 }
 
 impl Part {
@@ -73,6 +75,7 @@ pub(crate) fn parts(text: &Text<'_>) -> Vec<Part> {
                 sentence: index,
                 needs: Vec::new(),
                 sign: String::new(),
+                joins: false,
             });
         }
         if heads.is_empty() && sentence.question {
@@ -84,6 +87,7 @@ pub(crate) fn parts(text: &Text<'_>) -> Vec<Part> {
                 sentence: index,
                 needs: Vec::new(),
                 sign: String::new(),
+                joins: false,
             });
         }
     }
@@ -93,286 +97,28 @@ pub(crate) fn parts(text: &Text<'_>) -> Vec<Part> {
         parts[PARTS_MAX - 1].tokens.end = end;
     }
     for index in 1..parts.len() {
-        let (needs, sign) = needs(text, &parts, index);
-        parts[index].needs = needs;
-        parts[index].sign = sign;
+        let link = link(text, &parts, index);
+        let part = &mut parts[index];
+        (part.needs, part.sign, part.joins) = (link.needs, link.sign, link.joins);
     }
     parts
 }
 
-struct Head {
-    index: usize,
-    verb: String,
-    question: bool,
-    gerund: bool,
-}
-
-fn heads(text: &Text<'_>, sentence: &Sentence) -> Vec<Head> {
-    let mut heads: Vec<Head> = Vec::new();
-    for index in sentence.tokens.clone() {
-        let token = &text.tokens[index];
-        if token.kind != Kind::Word {
-            continue;
-        }
-        let place = Place::of(text, sentence, index);
-        if is_question(token, &place, sentence, heads.last(), index) {
-            heads.push(Head {
-                index,
-                verb: token.lower.clone(),
-                question: true,
-                gerund: false,
-            });
-            continue;
-        }
-        let Some((verb, gerund)) = asked_verb(token, &place, &heads) else {
-            continue;
-        };
-        let same_clause = heads.last().is_some_and(|last| {
-            !text.tokens[last.index..index]
-                .iter()
-                .any(|t| t.kind == Kind::Comma || t.is("and") || t.is("then"))
-        });
-        match heads.last_mut() {
-            // `use X to do Y` and `look at X and do Y` ask for Y alone.
-            Some(last) if same_clause && place.after_to && !last.question => {
-                if words::is_light(&last.verb) {
-                    last.verb = verb;
-                }
-            }
-            Some(last) if TAKING.contains(&last.verb.as_str()) && place.previous == "and" && !last.question => {
-                last.verb = verb;
-            }
-            _ => heads.push(Head {
-                index,
-                verb,
-                question: false,
-                gerund,
-            }),
-        }
-    }
-    name_actions(text, sentence, &mut heads);
-    heads
-}
-
-/// Reads nouns of action as verbs: `do a review of X` asks to review, `I need a summary and a translation` for two things.
-fn name_actions(text: &Text<'_>, sentence: &Sentence, heads: &mut Vec<Head>) {
-    let nominal = |from: usize| {
-        let tokens = &text.tokens[from..sentence.tokens.end];
-        let at = tokens
-            .iter()
-            .position(|t| ["a", "an", "the", "some"].contains(&t.lower.as_str()))?;
-        let stop = |t: &Token<'_>| {
-            t.kind != Kind::Word || ["of", "for", "and", "or", "in", "to", "that"].contains(&t.lower.as_str())
-        };
-        let length = tokens[at + 1..].iter().take(5).take_while(|t| !stop(t)).count();
-        // The noun is the last word before `of`, `for` or the end: `a short code review of`.
-        let noun = &tokens[(at + length).min(tokens.len() - 1)];
-        words::nominal_base(&noun.lower).map(|verb| (from + at + length, verb.to_owned()))
-    };
-    if let Some(head) = heads
-        .first_mut()
-        .filter(|head| !head.question && words::is_light(&head.verb))
-    {
-        if let Some((_, verb)) = nominal(head.index + 1) {
-            head.verb = verb;
-        }
-        return;
-    }
-    if !heads.is_empty() || sentence.question {
-        return;
-    }
-    let wanted = ["need", "want", "like", "request", "require", "looking"];
-    let Some(mut from) = sentence
-        .tokens
-        .clone()
-        .find(|&at| wanted.contains(&text.tokens[at].lower.as_str()))
-    else {
-        return;
-    };
-    while let Some((index, verb)) = nominal(from + 1) {
-        heads.push(Head {
-            index,
-            verb,
-            question: false,
-            gerund: false,
-        });
-        let next =
-            (index..sentence.tokens.end).find(|&at| text.tokens[at].kind == Kind::Comma || text.tokens[at].is("and"));
-        match next {
-            Some(at) if at + 1 < sentence.tokens.end => from = at,
-            _ => break,
-        }
-    }
-}
-
-/// Verbs that only take up what the next one works on.
-const TAKING: &[&str] = &["look", "read", "open", "take", "go", "consider", "walk"];
-
-/// Where a word stands in its sentence.
-struct Place<'a> {
-    /// The word before, adverbs left out; `,` or `:` for marks; empty at the start.
-    previous: &'a str,
-    /// The word before that.
-    before: &'a str,
-    /// Nothing but filling words before it.
-    at_start: bool,
-    /// The word before is `to`.
-    after_to: bool,
-    /// The next token could begin an object.
-    object_follows: bool,
-    /// One of the next four words is `is`, `are` or the like.
-    finite_follows: bool,
-    next: &'a str,
-    /// A comma stands directly before the joining word.
-    comma_before_join: bool,
-}
-
-impl<'a> Place<'a> {
-    fn of(text: &'a Text<'_>, sentence: &Sentence, index: usize) -> Self {
-        let tokens = &text.tokens;
-        let word = |at: Option<usize>| at.map_or("", |at| mark_or_word(&tokens[at]));
-        let mut back = (sentence.tokens.start..index)
-            .rev()
-            .filter(|&at| !is_adverb(&tokens[at].lower));
-        let (previous_at, before_at) = (back.next(), back.next());
-        let (previous, before) = (word(previous_at), word(before_at));
-        let next = tokens.get(index + 1).filter(|_| index + 1 < sentence.tokens.end);
-        Self {
-            previous,
-            before,
-            at_start: tokens[sentence.tokens.start..index].iter().all(|t| {
-                matches!(t.kind, Kind::Comma | Kind::Colon)
-                    || (words::is_filler(&t.lower) && !["i", "we", "you"].contains(&t.lower.as_str()))
-            }),
-            after_to: previous == "to",
-            object_follows: next
-                .is_some_and(|t| t.is_named() || t.kind == Kind::Number || words::is_determiner(&t.lower)),
-            finite_follows: tokens[index + 1..sentence.tokens.end.max(index + 1)]
-                .iter()
-                .take(4)
-                .any(|t| ["is", "are", "was", "were", "has", "does", "do"].contains(&t.lower.as_str())),
-            next: next.map_or("", |t| t.lower.as_str()),
-            comma_before_join: before == ",",
-        }
-    }
-}
-
-fn mark_or_word<'a>(token: &'a Token<'_>) -> &'a str {
-    match token.kind {
-        Kind::Comma => ",",
-        Kind::Colon => ":",
-        _ => &token.lower,
-    }
-}
-
-/// Words between a verb and what introduces it.
-fn is_adverb(word: &str) -> bool {
-    ["first", "also", "just", "simply", "even", "further", "&"].contains(&word)
-        || (word.len() > 4
-            && word.ends_with("ly")
-            && !["finally", "lastly", "reply", "apply", "family", "assembly"].contains(&word))
-}
-
-fn is_question(token: &Token<'_>, place: &Place<'_>, sentence: &Sentence, last: Option<&Head>, index: usize) -> bool {
-    let word = token.lower.as_str();
-    let begins = place.at_start || (place.previous == "," && last.is_none());
-    if words::is_wh(word) {
-        let joined = ["and", "or", ","].contains(&place.previous)
-            && last.is_some_and(|last| last.question && index - last.index >= 3);
-        // `When X fails, do Y` and `Which is why` ask nothing.
-        let clause = ["when", "which", "who"].contains(&word) && !sentence.question;
-        return (begins && !clause) || joined;
-    }
-    let polite = ["can", "could", "would", "will"].contains(&word) && place.next == "you";
-    words::is_auxiliary(word) && begins && sentence.question && !polite
-}
-
-/// The verb asked for at this word, in base form, and whether it stands as a gerund.
-fn asked_verb(token: &Token<'_>, place: &Place<'_>, heads: &[Head]) -> Option<(String, bool)> {
-    let word = token.lower.as_str();
-    if word == "help" || !word.chars().all(|c| c.is_alphabetic() || c == '-') {
-        return None;
-    }
-    if let Some(base) = words::gerund_base(word) {
-        let introduced = match place.previous {
-            "after" | "before" | "then" | "once" => true,
-            "by" | "with" => {
-                ["followed", "start", "begin", "starting", "beginning", "finish", "end"].contains(&place.before)
-            }
-            "and" | "," => heads.last().is_some_and(|last| last.gerund),
-            _ => false,
-        };
-        return introduced.then_some((base, true));
-    }
-    let verb = || Some((token.lower.clone(), false));
-    let known = words::is_verb(word);
-    let can_be_verb =
-        known || ASKING.contains(&word) || (word.len() >= 3 && !words::is_stop(word) && !words::is_determiner(word));
-    if place.after_to {
-        let wanted = words::is_wanting(place.before) || ["and", ",", "or", "but"].contains(&place.before);
-        let light = heads.last().is_some_and(|last| words::is_light(&last.verb)) && known;
-        return if can_be_verb && (wanted || light) { verb() } else { None };
-    }
-    let asked = ["please", "kindly", "let's"].contains(&place.previous)
-        || (["can", "could", "would", "will", "should", "must"].contains(&place.before)
-            && ["you", "we", "i"].contains(&place.previous))
-        || (["me", "us"].contains(&place.previous) && ["help", "let"].contains(&place.before));
-    if asked && can_be_verb {
-        return verb();
-    }
-    let noun = words::is_also_noun(word) && !place.object_follows;
-    if place.at_start {
-        let imperative = known && !(words::is_also_noun(word) && place.finite_follows && !place.object_follows);
-        let likely = can_be_verb && place.object_follows && !place.finite_follows && !word.ends_with('s');
-        return if imperative || likely { verb() } else { None };
-    }
-    let asked_before = heads.last();
-    match place.previous {
-        "then" | "next" | "finally" | "lastly" | "afterwards" | "afterward" | "subsequently" | "later"
-        | "additionally" | "thereafter" => {
-            if known || (can_be_verb && place.object_follows) {
-                verb()
-            } else {
-                None
-            }
-        }
-        ":" if known && !noun => verb(),
-        "and" | "or" | "," | "but" | "plus" if known && !noun => match asked_before {
-            // A verb in a list inside a question belongs to the question, unless a new clause begins.
-            Some(last) if last.question => {
-                if place.object_follows && (place.comma_before_join || place.previous == ",") {
-                    verb()
-                } else {
-                    None
-                }
-            }
-            Some(_) => verb(),
-            None => {
-                if place.previous == "," {
-                    verb()
-                } else {
-                    None
-                }
-            }
-        },
-        _ => None,
-    }
-}
-
-/// Verbs of asking that are stop-words elsewhere.
-const ASKING: &[&str] = &[
-    "know",
-    "see",
-    "learn",
-    "understand",
-    "find",
-    "tell",
-    "show",
-    "explain",
-    "describe",
-    "give",
-    "make",
-    "get",
+/// Words that begin a phrase which says with what the next verb works.
+const SUBORDINATE: &[&str] = &[
+    "based",
+    "using",
+    "with",
+    "from",
+    "after",
+    "once",
+    "given",
+    "if",
+    "when",
+    "according",
+    "for",
+    "depending",
+    "considering",
 ];
 
 /// Where the part of the verb at `head` begins: behind the part of the verb at `last`, together with the words that lead up to it.
@@ -399,223 +145,31 @@ fn boundary(text: &Text<'_>, last: usize, head: usize) -> usize {
                     .contains(&token.lower.as_str())))
     };
     let mut start = head;
-    while start > last + 1 && leads(&tokens[start - 1]) {
-        start -= 1;
+    loop {
+        while start > last + 1 && leads(&tokens[start - 1]) {
+            start -= 1;
+        }
+        // `based on both do Y`: the phrase belongs to Y.
+        let phrase = (3..=5).find(|&length| {
+            start > last + length
+                && ["based", "depending", "building"].contains(&tokens[start - length].lower.as_str())
+                && tokens[start - length + 1].is("on")
+        });
+        match phrase {
+            Some(length) => start -= length,
+            None => break,
+        }
     }
     // `…, based on that, do Y`: the phrase between the commas belongs to Y.
     if tokens[start].kind == Kind::Comma
         && let Some(comma) = (last + 1..start)
             .rev()
             .find(|&at| tokens[at].kind == Kind::Comma || tokens[at].is("and"))
-        && [
-            "based",
-            "using",
-            "with",
-            "from",
-            "after",
-            "once",
-            "given",
-            "if",
-            "when",
-            "according",
-            "for",
-        ]
-        .contains(&tokens[comma + 1].lower.as_str())
+        && SUBORDINATE.contains(&tokens[comma + 1].lower.as_str())
     {
         return comma;
     }
     start
-}
-
-/// What the part at `index` needs of the parts before it, and what shows it.
-fn needs(text: &Text<'_>, parts: &[Part], index: usize) -> (Vec<usize>, String) {
-    let part = &parts[index];
-    let previous = &parts[index - 1];
-    let tokens = &text.tokens[part.tokens.clone()];
-    let lead = &text.tokens[part.tokens.start..part.head];
-    let body = &text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
-    let mut score = 0.0;
-    let mut sign = String::new();
-    let mut note = |points: f64, why: &str| {
-        score += points;
-        if points >= 1.5 && sign.is_empty() {
-            sign = format!("`{why}`");
-        }
-    };
-
-    let parallel = lead.iter().find(|t| words::is_parallel(&t.lower)).is_some()
-        || tokens.last().is_some_and(|t| t.is("too"))
-        || contains(tokens, &["as", "well"]) && !contains(tokens, &["as", "well", "as"])
-        || contains(tokens, &["at", "the", "same", "time"]);
-    if parallel {
-        note(-3.0, "");
-    } else if let Some(order) = lead.iter().find(|t| words::is_sequence(&t.lower) || t.is("before")) {
-        note(3.0, &order.lower);
-    } else if part.sentence == previous.sentence
-        && text.tokens[previous.tokens.start..previous.head]
-            .iter()
-            .any(|t| t.is("after") || t.is("once") || t.is("before"))
-    {
-        note(3.0, "after");
-    }
-    if let Some(result) = tokens.iter().find(|t| words::is_result(&t.lower)) {
-        note(3.0, &result.lower);
-    }
-    if contains(tokens, &["based", "on"]) && !tokens.iter().any(Token::is_named) {
-        note(2.0, "based on");
-    }
-    if let Some((points, word)) = pronoun(body) {
-        note(if part.question { points / 2.0 } else { points }, word);
-    }
-
-    let mut sources = Vec::new();
-    for (earlier, points, word) in references(text, &parts[..index], tokens) {
-        note(points, word);
-        if points >= 2.0 && !sources.contains(&earlier) {
-            sources.push(earlier);
-        }
-    }
-
-    let own = body
-        .iter()
-        .any(|t| t.is_named() && !named_before(text, part.tokens.start, t));
-    if own {
-        note(-1.5, "");
-    } else {
-        note(0.5, "");
-        if words::is_consuming(&part.verb) {
-            note(1.25, &part.verb);
-        }
-        let creates = body.first().is_some_and(|t| t.is("a") || t.is("an"));
-        if creates && !words::is_surveying(&part.verb) {
-            note(0.75, "");
-        }
-    }
-    if part.sentence == previous.sentence {
-        note(0.5, "");
-    } else if text.sentences[part.sentence].item == Some(Item::Numbered) && previous.sentence + 1 == part.sentence {
-        note(0.75, "");
-    }
-    if part.verb == previous.verb {
-        note(-1.0, "");
-    }
-    if part.question && previous.question && part.sentence != previous.sentence {
-        note(-0.5, "");
-    }
-
-    let leaves: Vec<usize> = (0..index)
-        .filter(|&earlier| !parts[..index].iter().any(|other| other.needs.contains(&earlier)))
-        .collect();
-    let joins = tokens.iter().any(|t| words::is_joining(&t.lower))
-        || contains(tokens, &["the", "two"])
-        || contains(tokens, &["all", "of"])
-        || contains(tokens, &["all", "the"]) && tokens.iter().any(|t| words::is_result(&t.lower));
-    if joins && leaves.len() >= 2 && !own {
-        return (leaves, "brings them together".to_owned());
-    }
-    if parallel {
-        // Beside the previous part: it needs what that one needs, if it refers back at all.
-        let refers = pronoun(body).is_some();
-        return (if refers { previous.needs.clone() } else { Vec::new() }, String::new());
-    }
-    if score < LINK_SCORE {
-        return (Vec::new(), String::new());
-    }
-    sources.sort_unstable();
-    (if sources.is_empty() { vec![index - 1] } else { sources }, sign)
-}
-
-/// A pronoun that seems to stand for something outside of the part, with its weight.
-fn pronoun<'a>(body: &'a [Token<'_>]) -> Option<(f64, &'a str)> {
-    let at = body.iter().enumerate().position(|(at, token)| {
-        let followed = body
-            .get(at + 1)
-            .is_some_and(|next| next.kind == Kind::Word && !words::is_stop(&next.lower));
-        let bare = ["this", "that"].contains(&token.lower.as_str())
-            && !followed
-            && (at == 0
-                || ["of", "from", "on", "with", "using", "into", "for", "to", "in"]
-                    .contains(&body[at - 1].lower.as_str()));
-        token.kind == Kind::Word
-            && (bare
-                || (words::is_pronoun(&token.lower)
-                    && !(["these", "those", "each"].contains(&token.lower.as_str()) && followed)))
-    })?;
-    let before = &body[..at];
-    if before.iter().any(Token::is_named) {
-        return None;
-    }
-    let noun_before = before
-        .iter()
-        .any(|t| t.kind == Kind::Word && !words::is_stop(&t.lower) && !words::is_determiner(&t.lower));
-    Some((if noun_before { 1.25 } else { 2.0 }, &body[at].lower))
-}
-
-/// Words that refer to what an earlier part brings: the part, how strongly, and the word. Each word refers to one part.
-fn references<'a>(text: &Text<'_>, earlier: &[Part], tokens: &'a [Token<'_>]) -> Vec<(usize, f64, &'a str)> {
-    let mut found = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let definite = tokens[at.saturating_sub(3)..at]
-            .iter()
-            .any(|t| ["the", "this", "that", "these", "those", "each"].contains(&t.lower.as_str()));
-        if !definite || token.kind != Kind::Word || words::is_stop(&token.lower) {
-            continue;
-        }
-        let word = token.lower.as_str();
-        let grown = (0..earlier.len())
-            .filter(|&index| same_root(&earlier[index].verb, word))
-            .max_by_key(|&index| (common_prefix(&earlier[index].verb, word), index));
-        let brought_up = || {
-            (0..earlier.len()).rev().find(|&index| {
-                let part = &earlier[index];
-                introduced_new(&text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)], word)
-            })
-        };
-        if let Some(index) = grown {
-            found.push((index, 3.0, word));
-        } else if let Some(index) = brought_up() {
-            found.push((index, 2.25, word));
-        } else if word.ends_with("ed") && tokens[at - 1].is("the") {
-            found.push((earlier.len() - 1, 1.0, word));
-        }
-    }
-    found
-}
-
-fn common_prefix(a: &str, b: &str) -> usize {
-    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
-}
-
-/// Whether a verb and another word grow from one root, as `translate` and `translation`, `summarize` and `summary` do.
-fn same_root(verb: &str, word: &str) -> bool {
-    let common = common_prefix(verb, word);
-    let shorter = verb.len().min(word.len());
-    !words::is_light(verb) && common >= 4 && common * 10 >= shorter * 6 && (common >= 5 || common + 1 >= shorter)
-}
-
-/// Whether the words bring up this noun as something new: with `a`, or as a plural without a determiner.
-fn introduced_new(body: &[Token<'_>], noun: &str) -> bool {
-    let singular = noun.strip_suffix('s').unwrap_or(noun);
-    body.iter().enumerate().any(|(at, token)| {
-        token.kind == Kind::Word
-            && singular.len() >= 3
-            && token.lower.strip_suffix('s').unwrap_or(&token.lower) == singular
-            && body[at.saturating_sub(3)..at]
-                .iter()
-                .any(|t| ["a", "an", "some", "any", "every", "all"].contains(&t.lower.as_str()))
-    })
-}
-
-fn named_before(text: &Text<'_>, before: usize, token: &Token<'_>) -> bool {
-    text.tokens[..before]
-        .iter()
-        .any(|t| t.is_named() && t.text == token.text)
-}
-
-fn contains(tokens: &[Token<'_>], phrase: &[&str]) -> bool {
-    tokens
-        .windows(phrase.len())
-        .any(|window| window.iter().zip(phrase).all(|(token, word)| token.is(word)))
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ pub(super) fn named(text: &Text<'_>, view: Option<&WorkspaceView>) -> Named {
                     found[0], found[1]
                 )),
             }
-        } else if let Some(name) = place_name(text, index) {
-            let found = tree.places(&name);
+        } else if let Some(place) = place_name(text, index) {
+            let found = tree.places(&place);
             if found.len() <= MATCHES_MAX {
                 found.into_iter().for_each(|path| add(&mut named.paths, path));
             }
@@ -62,8 +62,14 @@ fn is_path_token(token: &Token<'_>) -> bool {
     }
 }
 
-/// A word that stands where a directory, crate or module is named.
-fn place_name(text: &Text<'_>, index: usize) -> Option<String> {
+/// A word that stands where a directory or module is named.
+struct PlaceName {
+    name: String,
+    /// It is called a crate, a module or the like, and may be a single file.
+    called: bool,
+}
+
+fn place_name(text: &Text<'_>, index: usize) -> Option<PlaceName> {
     const PLACES: &[&str] = &[
         "directory",
         "folder",
@@ -90,7 +96,10 @@ fn place_name(text: &Text<'_>, index: usize) -> Option<String> {
     let called = PLACES.contains(&next) || PLACES.contains(&back(1));
     let inside = ["in", "inside", "under", "within", "below"].contains(&before);
     let hyphenated = word.contains('-');
-    (called || inside || hyphenated).then(|| word.to_owned())
+    (called || inside || hyphenated).then(|| PlaceName {
+        name: word.to_owned(),
+        called,
+    })
 }
 
 fn normalised(path: &str) -> &str {
@@ -136,8 +145,9 @@ impl<'a> Tree<'a> {
             .collect()
     }
 
-    /// Directories of this name; else files whose name without extension it is.
-    fn places(&self, name: &str) -> Vec<String> {
+    /// Directories of this name; else files whose name without extension it is, where it is called one.
+    fn places(&self, place: &PlaceName) -> Vec<String> {
+        let name = place.name.as_str();
         let last = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
         let directories: Vec<String> = self
             .directories
@@ -145,7 +155,7 @@ impl<'a> Tree<'a> {
             .filter(|path| last(path).eq_ignore_ascii_case(name))
             .map(|path| (*path).to_owned())
             .collect();
-        if !directories.is_empty() {
+        if !directories.is_empty() || !place.called {
             return outermost(directories);
         }
         let stem = |path: &'a str| last(path).split('.').next().unwrap_or_default();
@@ -226,6 +236,7 @@ mod tests {
         check("What is in the worker crate?", &["crates/worker"], "");
         check("Review the topology module", &["crates/bus/src/topology.rs"], "");
         check("Which files are in docs?", &["docs"], "");
+        check("Compare them in search of speed", &[], "");
         check("Review the tests", &[], "");
         check("Explain lib.rs", &[], "fits 6 paths");
         check(

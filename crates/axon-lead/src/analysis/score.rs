@@ -179,7 +179,16 @@ pub(super) fn shape(facts: &Facts<'_>, complexity: Complexity) -> Judged<Shape> 
             .enumerate()
             .skip(1)
             .all(|(index, part)| part.needs == [index - 1]);
-    let (value, reason) = if in_line {
+    // `translate it into French and German, then compare both`: one verb, several things that meet again later.
+    let meets = parts.iter().enumerate().find(|(index, part)| {
+        part.joins && part.needs.len() == 1 && (0..*index).any(|earlier| coordinates(facts, &parts[earlier]))
+    });
+    let (value, reason) = if let Some((index, part)) = meets {
+        (
+            Shape::Graph,
+            format!("part {} (`{}`) brings several things together", index + 1, part.verb),
+        )
+    } else if in_line {
         (
             Shape::Chain,
             format!("each of {} steps needs the one before", parts.len()),
@@ -213,6 +222,11 @@ pub(super) fn shape(facts: &Facts<'_>, complexity: Complexity) -> Judged<Shape> 
         && (surveys(facts) || breadth(facts).is_some() || facts.comparison.compares)
     {
         (Shape::FanOut, "the scope can be divided".to_owned())
+    } else if complexity != Complexity::Simple {
+        (
+            Shape::FanOut,
+            "one question, large enough to be looked at from several sides".to_owned(),
+        )
     } else {
         (Shape::Single, "one part".to_owned())
     };
@@ -227,6 +241,16 @@ pub(super) fn shape(facts: &Facts<'_>, complexity: Complexity) -> Judged<Shape> 
         reasons.push(format!("part {} (`{}`) needs `{needs}`: {sign}", index + 1, part.verb));
     }
     Judged { value, reasons }
+}
+
+/// Whether the objects of a part are several: an `and` between them.
+fn coordinates(facts: &Facts<'_>, part: &Part) -> bool {
+    let end = part.tokens.end.max(part.head + 1);
+    // The last word of a part may be the `and` that leads to the next.
+    let body = &facts.text.tokens[part.head + 1..end];
+    body.iter()
+        .take(body.len().saturating_sub(2))
+        .any(|token| token.is("and"))
 }
 
 /// A word of order between nouns, where one verb asks for several things one after another.
@@ -262,8 +286,14 @@ fn breadth<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
     })
 }
 
-fn mentions_workspace(facts: &Facts<'_>) -> bool {
-    facts.text.words().any(words::is_workspace)
+/// Whether the workspace as such is named: `this repository`, not `a workspace`.
+pub(super) fn mentions_workspace(facts: &Facts<'_>) -> bool {
+    const POINTING: &[&str] = &[
+        "this", "the", "our", "my", "your", "whole", "entire", "full", "complete",
+    ];
+    facts.text.tokens.windows(2).any(|pair| {
+        pair[1].kind == Kind::Word && words::is_workspace(&pair[1].lower) && POINTING.contains(&pair[0].lower.as_str())
+    })
 }
 
 fn names_directory(facts: &Facts<'_>) -> bool {

@@ -36,6 +36,7 @@ fn questions_about_one_thing_are_simple() {
         Single,
     );
     check("List the environment variables that are read.", Simple, Single);
+    check("How is a workspace packed and cached?", Simple, Single);
     check("Who calls Bus::connect()?", Simple, Single);
 }
 
@@ -149,6 +150,7 @@ fn check_warning(source: &str, expected: &str) {
 fn what_is_unclear_is_said() {
     check_warning("Fix it", "vague");
     check_warning("make this better please", "vague");
+    check_warning("make it faster", "vague");
     check_warning("Is the code good?", "vague");
     check_warning("Something is wrong", "vague");
     check_warning(

@@ -159,10 +159,11 @@ impl<'a> Cutter<'a> {
     fn token(&mut self, at: usize, c: char) -> usize {
         let rest = &self.source[at..];
         let before = self.source[..at].chars().next_back();
-        if rest.starts_with("```") {
-            let inner_end = rest[3..].find("```").map(|end| end + 3);
-            let end = inner_end.map_or(rest.len(), |end| end + 3);
-            let inner = &rest[3..inner_end.unwrap_or(rest.len())];
+        if let Some(fenced) = rest.strip_prefix("```") {
+            let (inner, end) = match fenced.find("```") {
+                Some(length) => (&fenced[..length], length + 6),
+                None => (fenced, rest.len()),
+            };
             return self.push(Kind::Code, inner.trim(), at..at + end);
         }
         let closing = match c {

@@ -28,7 +28,7 @@ fn is_vague(facts: &Facts<'_>) -> bool {
         return false;
     }
     let telling = facts.keywords.iter().filter(|word| !words::is_generic(word)).count();
-    let about_everything = facts.text.words().any(words::is_workspace)
+    let about_everything = super::score::mentions_workspace(facts)
         && facts.parts.iter().any(|part| {
             words::is_surveying(&part.verb)
                 || part.question

@@ -132,7 +132,7 @@ static STOP: Words = words!(
 
 /// Words too general to say what is to be looked at.
 static GENERIC: Words = words!(
-    "app application bad broken bug bugs clean code error everything fix function good improve improvement improvements \
+    "app application bad better broken cleaner faster nicer simpler slower quicker broken bug bugs clean code error everything fix function good improve improvement improvements \
      issue issues job nice optimise optimize problem problems program quality refactor script software stuff system \
      thing things work working works wrong review check analyse analyze investigate debug happening going happens \
      question tests test research summarize summarise compare write fails failing"
