@@ -62,6 +62,16 @@ pub(crate) fn ack_wait(stream: Stream) -> Duration {
     }
 }
 
+/// Every stream, less those that only remember where nothing is to be remembered. What is republished for the history
+/// rings the doorbells all the same.
+fn declared_streams(config: &Config) -> Vec<Stream> {
+    let remembers = |kind: &Stream| matches!(kind, Stream::History | Stream::Episodes);
+    Stream::ALL
+        .into_iter()
+        .filter(|kind| config.persist_to_episodic || !remembers(kind))
+        .collect()
+}
+
 fn stream_config(config: &Config, kind: Stream, now_ms: u64) -> stream::Config {
     let ns = &config.namespace;
     let work = Stream::WORK_QUEUES.contains(&kind);
@@ -151,7 +161,7 @@ impl Bus {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
         let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
-        let streams = futures::stream::iter(Stream::ALL)
+        let streams = futures::stream::iter(declared_streams(self.config()))
             .map(|kind| self.declare_stream(kind, now_ms))
             .buffer_unordered(DECLARE_IN_FLIGHT)
             .try_collect::<Vec<_>>();
@@ -174,15 +184,14 @@ impl Bus {
     /// Tells where what stands differs from what is declared, what is missing included, and changes nothing.
     pub async fn differences(&self) -> Result<Vec<Difference>, Error> {
         let mut all = Vec::new();
-        for kind in Stream::ALL {
+        for kind in declared_streams(self.config()) {
             let declared = stream_config(self.config(), kind, 0);
-            match self.inner.js.get_stream(&declared.name).await {
-                Ok(standing) => all.extend(compare(&declared, &standing.cached_info().config)),
-                Err(error) if missing_stream(&error) => {
+            match self.standing_stream(&declared.name).await? {
+                Some(standing) => all.extend(compare(&declared, &standing)),
+                None => {
                     all.push(missing(declared.name, "stream"));
                     continue;
                 }
-                Err(error) => return Err(Error::server("reading a stream", error)),
             }
             if let Some((durable, filter)) = self.own_consumer(kind) {
                 let declared = consumer_config(durable.clone(), filter, kind);
@@ -209,24 +218,68 @@ impl Bus {
 
     async fn declare_stream(&self, kind: Stream, now_ms: u64) -> Result<Vec<Difference>, Error> {
         let declared = stream_config(self.config(), kind, now_ms);
-        let name = declared.name.clone();
-        let mut differences = match self.inner.js.get_stream(&name).await {
-            Ok(standing) => compare(&declared, &standing.cached_info().config),
-            Err(error) if missing_stream(&error) => {
-                match self.inner.js.create_stream(declared).await {
-                    Ok(_) => {}
-                    // Another process was faster, perhaps with another first sequence, which is refused as different.
-                    Err(_) if self.inner.js.get_stream(&name).await.is_ok() => {}
-                    Err(error) => return Err(Error::server(format!("creating the stream {name}"), error)),
-                }
-                Vec::new()
-            }
-            Err(error) => return Err(Error::server(format!("reading the stream {name}"), error)),
+        let standing = match self.standing_stream(&declared.name).await? {
+            Some(standing) => standing,
+            None => self.create_stream(kind, &declared).await?,
+        };
+        let mut differences = if self.is_closed(kind, &standing) {
+            self.open_queries(&declared, &standing).await?;
+            Vec::new()
+        } else {
+            compare(&declared, &standing)
         };
         if let Some((durable, filter)) = self.own_consumer(kind) {
             differences.extend(self.declare_consumer(kind, durable, filter).await?);
         }
         Ok(differences)
+    }
+
+    async fn standing_stream(&self, name: &str) -> Result<Option<stream::Config>, Error> {
+        match self.inner.js.get_stream(name).await {
+            Ok(standing) => Ok(Some(standing.cached_info().config.clone())),
+            Err(error) if missing_stream(&error) => Ok(None),
+            Err(error) => Err(Error::server(format!("reading the stream {name}"), error)),
+        }
+    }
+
+    async fn create_stream(&self, kind: Stream, declared: &stream::Config) -> Result<stream::Config, Error> {
+        let mut created = declared.clone();
+        if kind == Stream::Queries {
+            created.subjects = vec![self.namespace().queries_closed()];
+        }
+        let Err(error) = self.inner.js.create_stream(created.clone()).await else {
+            return Ok(created);
+        };
+        // Another process may have been faster, perhaps with another first sequence, which is refused as different.
+        match self.standing_stream(&declared.name).await? {
+            Some(standing) => Ok(standing),
+            None => Err(Error::server(format!("creating the stream {}", declared.name), error)),
+        }
+    }
+
+    /// Whether the stream of queries was created and does not take any yet.
+    fn is_closed(&self, kind: Stream, standing: &stream::Config) -> bool {
+        kind == Stream::Queries && standing.subjects == [self.namespace().queries_closed()]
+    }
+
+    /// Lets the stream of queries take queries. Up to 2.10.27 and 2.11.0 the server forgets, when it restarts, every message
+    /// of a stream that holds its configured first sequence. That one is skipped by a purge, and before the stream takes
+    /// any query, because a purge afterwards might take one along. Any number of processes may do this at once.
+    async fn open_queries(&self, declared: &stream::Config, standing: &stream::Config) -> Result<(), Error> {
+        let name = &declared.name;
+        let skipped = standing.first_sequence.unwrap_or(0) + 1;
+        let failed = |error: &dyn std::fmt::Display| Error::server(format!("opening the stream {name}"), error);
+        let js = &self.inner.js;
+        let stream = js.get_stream_no_info(name).await.map_err(|error| failed(&error))?;
+        stream.purge().sequence(skipped).await.map_err(|error| failed(&error))?;
+        let opened = stream::Config {
+            subjects: declared.subjects.clone(),
+            ..standing.clone()
+        };
+        js.update_stream(opened)
+            .await
+            .map(|_| ())
+            .map_err(|error| failed(&error))
     }
 
     /// The single durable consumer of a stream; tasks have one per route and band instead.
@@ -503,6 +556,18 @@ mod tests {
         }
         let results = stream_config(&config, Stream::Results, 1);
         assert!(results.max_age >= DAY, "the fence outlives every lease and deadline");
+    }
+
+    #[test]
+    fn nothing_is_remembered_where_that_is_switched_off() {
+        let config = Config {
+            persist_to_episodic: false,
+            ..Config::default()
+        };
+        let streams = declared_streams(&config);
+        assert!(!streams.contains(&Stream::History) && !streams.contains(&Stream::Episodes));
+        assert_eq!(streams.len(), Stream::ALL.len() - 2);
+        assert_eq!(declared_streams(&Config::default()).len(), Stream::ALL.len());
     }
 
     #[test]
