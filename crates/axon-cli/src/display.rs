@@ -4,10 +4,10 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use axon_protocol::Event;
 use indicatif::ProgressBar;
 
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
+use crate::waiting::Heard;
 
 /// Where progress goes.
 #[derive(Debug)]
@@ -34,9 +34,14 @@ impl Display {
         display
     }
 
-    /// Shows an event.
-    pub(crate) fn event(&mut self, event: &Event) {
-        let step = self.progress.on(event);
+    /// Shows what was heard of the query.
+    pub(crate) fn heard(&mut self, heard: &Heard) {
+        let step = match heard {
+            Heard::Event(event) => self.progress.on(event),
+            Heard::Result(result) => self.progress.on_result(result),
+            Heard::Connection(true) => Step::of("connected to NATS again"),
+            Heard::Connection(false) => Step::of("the connection to NATS is lost, waiting for it"),
+        };
         if let Some(line) = step.line {
             self.line(&line);
         }

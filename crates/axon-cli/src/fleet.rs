@@ -29,6 +29,8 @@ const RESTART_DELAY_MIN: Duration = Duration::from_secs(1);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(10);
 /// Deaths in a row after which a process is given up.
 const RESTARTS_MAX: u32 = 10;
+/// Notices that wait to be read: more than the largest fleet sends when it starts.
+const NOTICES_MAX: usize = 4096;
 /// A process that lived so long has not died "in a row".
 const STEADY_AFTER: Duration = Duration::from_secs(60);
 
@@ -98,7 +100,7 @@ pub(crate) struct Fleet {
     server: JoinSet<()>,
     stop_roles: CancellationToken,
     stop_server: CancellationToken,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: mpsc::Receiver<Notice>,
     pids: BTreeMap<String, u32>,
     logs: PathBuf,
     expected: usize,
@@ -118,7 +120,7 @@ impl Fleet {
         let data = plan.data.canonicalize().context("cannot use the data directory")?;
         let lock = lock(&data)?;
         let programs = Programs::find(&plan)?;
-        let (tell, notices) = mpsc::unbounded_channel();
+        let (tell, notices) = mpsc::channel(NOTICES_MAX);
         let (stop_roles, stop_server) = (CancellationToken::new(), CancellationToken::new());
         let mut server = JoinSet::new();
         let mut url = context.bus.url.clone();
@@ -352,11 +354,11 @@ async fn supervise(
     first: Option<Process>,
     stop: CancellationToken,
     grace: Duration,
-    tell: mpsc::UnboundedSender<Notice>,
+    tell: mpsc::Sender<Notice>,
 ) {
     let tell = |notice| {
-        // Nobody listens any more once the fleet is dropped.
-        let _ = tell.send(notice);
+        // Nobody listens once the fleet is dropped, or while it is only measured; a supervisor never waits for a listener.
+        let _ = tell.try_send(notice);
     };
     let name = spec.name.clone();
     let mut first = first;
@@ -513,7 +515,7 @@ mod tests {
             env: Vec::new(),
             log: dir.path().join("child.log"),
         };
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (tell, mut told) = mpsc::channel(NOTICES_MAX);
         let stop = CancellationToken::new();
         let task = tokio::spawn(supervise(spec, None, stop.clone(), Duration::from_secs(10), tell));
         assert!(matches!(told.recv().await, Some(Notice::Started { .. })));

@@ -60,6 +60,11 @@ pub(crate) fn short(text: &str, chars_max: usize) -> String {
     format!("{}…", cut.trim_end())
 }
 
+/// A number with its noun: `1 task`, `2 tasks`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// How long ago something was, in its two largest units.
 pub(crate) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let s = (now - at).num_seconds().max(0);
@@ -96,6 +101,11 @@ mod tests {
         ] {
             assert_eq!(age(now - chrono::Duration::seconds(seconds), now), text);
         }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "task")), ["0 tasks", "1 task", "2 tasks"]);
     }
 
     #[test]

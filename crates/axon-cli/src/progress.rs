@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use axon_protocol::{Event, EventKind, Finding, TaskId};
+use axon_protocol::{Event, EventKind, Finding, TaskId, TaskResult};
 use serde_json::Value;
 
-use crate::output::short;
+use crate::output::{counted, short};
 
 /// Findings that are shown as they are found; the answer holds them all.
 const FINDINGS_SHOWN_MAX: usize = 30;
@@ -19,6 +19,16 @@ pub(crate) struct Step {
     pub(crate) line: Option<String>,
     /// What is going on now, for a line that is overwritten.
     pub(crate) status: Option<String>,
+}
+
+impl Step {
+    /// A line and nothing else.
+    pub(crate) fn of(line: &str) -> Self {
+        Self {
+            line: Some(line.to_owned()),
+            status: None,
+        }
+    }
 }
 
 /// What is known of a query from its events.
@@ -35,30 +45,31 @@ impl Progress {
         let task = event.task_id.as_ref().map(TaskId::as_str).unwrap_or("a task");
         let message = short(&event.message, LINE_CHARS_MAX);
         let (line, status) = match event.kind {
-            EventKind::Accepted => (Some(with(format!("accepted by {}", event.by), &message)), None),
+            EventKind::Accepted => (said(message, format!("accepted by {}", event.by)), None),
             EventKind::Planned => {
                 self.tasks = planned_tasks(&event.data).unwrap_or(self.tasks);
-                (Some(with("planned".to_owned(), &message)), None)
+                (Some(with("planned", &message)), None)
             }
-            EventKind::Started => (Some(with(format!("{task} started by {}", event.by), &message)), None),
-            EventKind::Progress => (Some(with(task.to_owned(), &message)), None),
+            EventKind::Started => (Some(with(&format!("{task} started by {}", event.by), &message)), None),
+            EventKind::Progress => (Some(with(task, &message)), None),
             EventKind::Finding => {
                 self.findings += 1;
-                self.finding(event, &message)
+                (self.finding(event, &message), None)
             }
-            EventKind::ToolCall => (None, Some(with(task.to_owned(), &message))),
+            EventKind::ToolCall => (None, Some(with(task, &message))),
             EventKind::HandedBack => (
-                Some(with(format!("{task} handed back by {}", event.by), &message)),
+                Some(with(&format!("{task} handed back by {}", event.by), &message)),
                 None,
             ),
-            EventKind::Finished => {
-                self.done.extend(event.task_id.clone());
-                (Some(with(format!("{} ({task})", self.done_of()), &message)), None)
-            }
-            EventKind::Retrying => (Some(with(format!("{task} is tried again"), &message)), None),
-            EventKind::TakenOver => (Some(with(format!("taken over by {}", event.by), &message)), None),
-            EventKind::Synthesizing => (Some(with("merging the results".to_owned(), &message)), None),
-            EventKind::Answered => (Some(with("answered".to_owned(), &message)), None),
+            EventKind::Finished => (
+                event.task_id.clone().and_then(|task| self.finished(task, &message)),
+                None,
+            ),
+            EventKind::Retrying if message.starts_with(task) => (Some(message), None),
+            EventKind::Retrying => (Some(with(&format!("{task} is tried again"), &message)), None),
+            EventKind::TakenOver => (said(message, format!("taken over by {}", event.by)), None),
+            EventKind::Synthesizing => (said(message, "merging the results".to_owned()), None),
+            EventKind::Answered => (said(message, "answered".to_owned()), None),
         };
         Step {
             status: status.or_else(|| Some(self.status())),
@@ -66,36 +77,58 @@ impl Progress {
         }
     }
 
+    /// Takes in a result that was accepted.
+    pub(crate) fn on_result(&mut self, result: &TaskResult) -> Step {
+        let mut message = result.status.as_str().to_owned();
+        if !result.findings.is_empty() {
+            message = format!("{message}, {}", counted(result.findings.len(), "finding"));
+        }
+        if let Some(reason) = &result.reason {
+            message = with(&message, &short(reason, LINE_CHARS_MAX));
+        }
+        Step {
+            line: self.finished(result.task_id.clone(), &message),
+            status: Some(self.status()),
+        }
+    }
+
+    fn finished(&mut self, task: TaskId, message: &str) -> Option<String> {
+        // Both the lead's event and the result itself may tell; once is enough.
+        if !self.done.insert(task.clone()) {
+            return None;
+        }
+        Some(with(&format!("{} ({task})", self.done_of()), message))
+    }
+
     /// How far it is, in a few words.
     pub(crate) fn status(&self) -> String {
         match (self.tasks, self.findings) {
             (0, 0) => "waiting for the lead".to_owned(),
             (_, 0) => self.done_of(),
-            (_, findings) => format!("{}, {findings} findings", self.done_of()),
+            (_, findings) => format!("{}, {}", self.done_of(), counted(findings, "finding")),
         }
     }
 
     fn done_of(&self) -> String {
         // A plan may grow while it runs, and its event may have been missed.
         match self.tasks.max(self.done.len()) {
-            tasks if self.tasks > 0 => format!("{}/{tasks} tasks done", self.done.len()),
-            done => format!("{done} tasks done"),
+            tasks if self.tasks > 0 => format!("{} of {} done", self.done.len(), counted(tasks, "task")),
+            done => format!("{} done", counted(done, "task")),
         }
     }
 
-    fn finding(&self, event: &Event, message: &str) -> (Option<String>, Option<String>) {
+    fn finding(&self, event: &Event, message: &str) -> Option<String> {
         if self.findings > FINDINGS_SHOWN_MAX {
-            return (None, None);
+            return None;
         }
-        let line = match serde_json::from_value::<Finding>(event.data.clone()) {
-            Ok(finding) => {
-                let location = finding.evidence.first().map(|evidence| evidence.location());
-                with("found".to_owned(), &short(&finding.claim, LINE_CHARS_MAX))
-                    + &location.map_or_else(String::new, |location| format!(" ({location})"))
-            }
-            Err(_) => with("found".to_owned(), message),
+        let Ok(finding) = serde_json::from_value::<Finding>(event.data.clone()) else {
+            return Some(with("found", message));
         };
-        (Some(line), None)
+        let location = finding
+            .evidence
+            .first()
+            .map(|evidence| format!(" ({})", evidence.location()));
+        Some(with("found", &short(&finding.claim, LINE_CHARS_MAX)) + &location.unwrap_or_default())
     }
 }
 
@@ -108,12 +141,17 @@ fn planned_tasks(outline: &Value) -> Option<usize> {
     }
 }
 
-fn with(head: String, message: &str) -> String {
+fn with(head: &str, message: &str) -> String {
     if message.is_empty() {
-        head
+        head.to_owned()
     } else {
         format!("{head}: {message}")
     }
+}
+
+/// What the process says, else what the kind of event means.
+fn said(message: String, meaning: String) -> Option<String> {
+    Some(if message.is_empty() { meaning } else { message })
 }
 
 #[cfg(test)]
@@ -160,7 +198,7 @@ mod tests {
                 "code_review, medium, 2 tasks",
                 json!({"tasks": ["t1", "t2"]}),
                 Some("planned: code_review, medium, 2 tasks"),
-                "0/2 tasks done",
+                "0 of 2 tasks done",
             ),
             (
                 EventKind::Started,
@@ -168,7 +206,7 @@ mod tests {
                 "",
                 none.clone(),
                 Some("t1 started by someone"),
-                "0/2 tasks done",
+                "0 of 2 tasks done",
             ),
             (
                 EventKind::ToolCall,
@@ -184,7 +222,7 @@ mod tests {
                 "",
                 finding(),
                 Some("found: `parse` panics (src/a.rs)"),
-                "0/2 tasks done, 1 findings",
+                "0 of 2 tasks done, 1 finding",
             ),
             (
                 EventKind::Finding,
@@ -192,23 +230,23 @@ mod tests {
                 "something",
                 none.clone(),
                 Some("found: something"),
-                "0/2 tasks done, 2 findings",
+                "0 of 2 tasks done, 2 findings",
             ),
             (
                 EventKind::Finished,
                 Some("t1"),
                 "complete",
                 none.clone(),
-                Some("1/2 tasks done (t1): complete"),
-                "1/2 tasks done, 2 findings",
+                Some("1 of 2 tasks done (t1): complete"),
+                "1 of 2 tasks done, 2 findings",
             ),
             (
                 EventKind::Finished,
                 Some("t1"),
                 "",
                 none.clone(),
-                Some("1/2 tasks done (t1)"),
-                "1/2 tasks done, 2 findings",
+                None,
+                "1 of 2 tasks done, 2 findings",
             ),
             (
                 EventKind::Retrying,
@@ -216,7 +254,15 @@ mod tests {
                 "attempt 2\nlong story",
                 none.clone(),
                 Some("t2 is tried again: attempt 2"),
-                "1/2 tasks done, 2 findings",
+                "1 of 2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::Retrying,
+                Some("t2"),
+                "t2 failed, attempt 2 is queued",
+                none.clone(),
+                Some("t2 failed, attempt 2 is queued"),
+                "1 of 2 tasks done, 2 findings",
             ),
             (
                 EventKind::HandedBack,
@@ -224,7 +270,7 @@ mod tests {
                 "",
                 none.clone(),
                 Some("t2 handed back by someone"),
-                "1/2 tasks done, 2 findings",
+                "1 of 2 tasks done, 2 findings",
             ),
             (
                 EventKind::TakenOver,
@@ -232,7 +278,7 @@ mod tests {
                 "",
                 none.clone(),
                 Some("taken over by someone"),
-                "1/2 tasks done, 2 findings",
+                "1 of 2 tasks done, 2 findings",
             ),
             (
                 EventKind::Synthesizing,
@@ -240,7 +286,15 @@ mod tests {
                 "",
                 none.clone(),
                 Some("merging the results"),
-                "1/2 tasks done, 2 findings",
+                "1 of 2 tasks done, 2 findings",
+            ),
+            (
+                EventKind::Answered,
+                None,
+                "the answer is complete",
+                none.clone(),
+                Some("the answer is complete"),
+                "1 of 2 tasks done, 2 findings",
             ),
         ] {
             let step = progress.on(&event(kind, task, message, data));
@@ -256,12 +310,45 @@ mod tests {
     fn a_plan_that_was_missed_does_not_confuse() {
         let mut progress = Progress::default();
         let step = progress.on(&event(EventKind::Finished, Some("t1"), "", Value::Null));
-        assert_eq!(step.line.as_deref(), Some("1 tasks done (t1)"));
+        assert_eq!(step.line.as_deref(), Some("1 task done (t1)"));
         let mut progress = Progress::default();
         progress.on(&event(EventKind::Planned, None, "", json!({"tasks": 1})));
         progress.on(&event(EventKind::Finished, Some("t1"), "", Value::Null));
         let step = progress.on(&event(EventKind::Finished, Some("t2"), "", Value::Null));
-        assert_eq!(step.line.as_deref(), Some("2/2 tasks done (t2)"));
+        assert_eq!(step.line.as_deref(), Some("2 of 2 tasks done (t2)"));
+    }
+
+    #[test]
+    fn a_result_counts_once_whoever_tells() {
+        let now = Utc::now();
+        let result = TaskResult {
+            query_id: QueryId::new("q1").expect("an id"),
+            task_id: TaskId::new("t1").expect("an id"),
+            status: axon_protocol::TaskStatus::Partial,
+            reason: Some("time is up".to_owned()),
+            findings: vec![serde_json::from_value(finding()).expect("a finding")],
+            notes: Vec::new(),
+            output: Value::Null,
+            usage: Default::default(),
+            run: Default::default(),
+            worker: None,
+            attempt: 1,
+            started_at: now,
+            finished_at: now,
+        };
+        let mut progress = Progress::default();
+        let line = progress.on_result(&result).line;
+        assert_eq!(
+            line.as_deref(),
+            Some("1 task done (t1): partial, 1 finding: time is up")
+        );
+        assert_eq!(progress.on_result(&result).line, None);
+        assert_eq!(
+            progress
+                .on(&event(EventKind::Finished, Some("t1"), "", Value::Null))
+                .line,
+            None
+        );
     }
 
     #[test]

@@ -226,24 +226,24 @@ impl Question {
 
 /// Fails with what to do when the server has none of the fleet's streams.
 pub(crate) async fn check_streams(bus: &Bus) -> anyhow::Result<()> {
+    let Err(error) = bus.status(Stream::Answers).await else {
+        return Ok(());
+    };
     let missing = bus
         .differences()
         .await?
         .into_iter()
         .find(|difference| difference.setting == "stream");
-    match missing {
-        None => Ok(()),
-        Some(difference) => Err(Failure::new(
-            Exit::Unreachable,
-            format!(
-                "the stream {} does not exist on this server: no fleet of the namespace `{}` has run here. Start one with \
-                 `axon up`, or create the streams with `axon init`",
-                difference.name,
-                bus.namespace()
-            ),
-        )
-        .into()),
-    }
+    let Some(difference) = missing else {
+        return Err(error.into());
+    };
+    let message = format!(
+        "the stream {} does not exist on this server: no fleet of the namespace `{}` has run here. Start one with \
+         `axon up`, or create the streams with `axon init`",
+        difference.name,
+        bus.namespace()
+    );
+    Err(Failure::new(Exit::Unreachable, message).into())
 }
 
 /// The answer stored for a query, where there is one.

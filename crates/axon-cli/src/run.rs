@@ -30,9 +30,10 @@ pub async fn run() -> ExitCode {
 
 async fn start(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context::load(&cli.global)?;
-    // The section `telemetry` is for services; a command shows warnings, and what RUST_LOG asks for.
+    // The section `telemetry` is for services; a command shows warnings, and what RUST_LOG asks for. What becomes of the
+    // connection it tells itself, where that matters.
     let logs = telemetry::Config {
-        filter: "warn".to_owned(),
+        filter: "warn,axon_bus::connection=error".to_owned(),
         ..telemetry::Config::default()
     };
     let _telemetry = telemetry::init("axon", &logs)?;

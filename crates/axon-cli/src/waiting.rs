@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use axon_bus::{Bus, Subscription};
-use axon_protocol::{Answer, Bucket, Event, PlanRecord, QueryId};
+use axon_bus::{Bus, Delivery, Subscription};
+use axon_protocol::{Answer, Bucket, Event, PlanRecord, QueryId, TaskResult};
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::question::stored_answer;
@@ -30,22 +30,45 @@ pub(crate) enum Ended {
     Stopped,
 }
 
+/// What is heard of a query while it is worked on.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A process tells.
+    Event(Event),
+    /// The result of a task was accepted.
+    Result(Box<TaskResult>),
+    /// The connection was lost, or stands again.
+    Connection(bool),
+}
+
 /// Subscriptions of one query. Open it before the query is published, and nothing is missed.
 #[derive(Debug)]
 pub(crate) struct Attached {
     bus: Bus,
     id: QueryId,
-    events: Subscription,
     answered: Subscription,
+    /// Events and accepted results, where somebody wants to see progress.
+    told: Vec<Subscription>,
 }
 
 impl Attached {
+    /// Hears of everything.
     pub(crate) async fn open(bus: &Bus, id: &QueryId) -> Result<Self, axon_bus::Error> {
+        let mut attached = Self::quietly(bus, id).await?;
+        let namespace = bus.namespace();
+        for subject in [namespace.events_of(id), namespace.accepted_of(id)] {
+            attached.told.push(bus.subscribe(subject).await?);
+        }
+        Ok(attached)
+    }
+
+    /// Hears of the answer alone.
+    pub(crate) async fn quietly(bus: &Bus, id: &QueryId) -> Result<Self, axon_bus::Error> {
         Ok(Self {
             bus: bus.clone(),
             id: id.clone(),
-            events: bus.subscribe(bus.namespace().events_of(id)).await?,
             answered: bus.subscribe(bus.namespace().answered(id)).await?,
+            told: Vec::new(),
         })
     }
 
@@ -54,11 +77,11 @@ impl Attached {
         mut self,
         until: Instant,
         stop: &CancellationToken,
-        on_event: &mut (dyn FnMut(Event) + Send),
+        on_heard: &mut (dyn FnMut(Heard) + Send),
     ) -> Ended {
         let mut until = until;
         loop {
-            let ended = self.answer_by(until, stop, on_event).await;
+            let ended = self.answer_by(until, stop, on_heard).await;
             if !matches!(ended, Ended::TimeUp(_)) {
                 return ended;
             }
@@ -74,9 +97,9 @@ impl Attached {
         &mut self,
         until: Instant,
         stop: &CancellationToken,
-        on_event: &mut (dyn FnMut(Event) + Send),
+        on_heard: &mut (dyn FnMut(Heard) + Send),
     ) -> Ended {
-        let mut look = interval(LOOK_INTERVAL);
+        let mut look = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut connection = self.bus.connection();
         let mut failure = None;
@@ -84,26 +107,32 @@ impl Attached {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ended::Stopped,
-                Some(delivery) = self.events.next() => {
-                    if let Ok(event) = delivery.decode().await {
-                        on_event(event);
+                Some(delivery) = next_told(&mut self.told) => {
+                    if let Some(heard) = read(&delivery).await {
+                        on_heard(heard);
                     }
                     continue;
                 }
                 Some(delivery) = self.answered.next() => {
                     if let Ok(answer) = delivery.decode::<Answer>().await {
-                        self.last_events(on_event).await;
+                        self.last_told(on_heard).await;
                         return Ended::Answered(Box::new(answer));
                     }
                     // What cannot be read from here may be readable from the stream.
                 }
                 () = sleep_until(until) => return Ended::TimeUp(failure),
                 _ = look.tick() => {}
-                Ok(()) = connection.changed() => {}
+                Ok(()) = connection.changed() => {
+                    let connected = connection.borrow_and_update().connected;
+                    on_heard(Heard::Connection(connected));
+                    if !connected {
+                        continue;
+                    }
+                }
             }
             match self.look().await {
                 Ok(Some(answer)) => {
-                    self.last_events(on_event).await;
+                    self.last_told(on_heard).await;
                     return Ended::Answered(Box::new(answer));
                 }
                 Ok(None) => failure = None,
@@ -125,11 +154,11 @@ impl Attached {
             })
     }
 
-    /// Events that had arrived when the answer did.
-    async fn last_events(&mut self, on_event: &mut (dyn FnMut(Event) + Send)) {
-        while let Some(Some(delivery)) = self.events.next().now_or_never() {
-            if let Ok(event) = delivery.decode().await {
-                on_event(event);
+    /// What had arrived when the answer did.
+    async fn last_told(&mut self, on_heard: &mut (dyn FnMut(Heard) + Send)) {
+        while let Some(Some(delivery)) = next_told(&mut self.told).now_or_never() {
+            if let Some(heard) = read(&delivery).await {
+                on_heard(heard);
             }
         }
     }
@@ -145,6 +174,23 @@ impl Attached {
         let plan = self.bus.load(record.value?.plan?).await.ok()?;
         Some(end_of(plan.deadline, Utc::now(), Instant::now()))
     }
+}
+
+/// The next of what any subscription tells; pending for ever where there is none.
+async fn next_told(told: &mut [Subscription]) -> Option<Delivery> {
+    if told.is_empty() {
+        return std::future::pending().await;
+    }
+    let each = told.iter_mut().map(|subscription| Box::pin(subscription.next()));
+    futures::future::select_all(each).await.0
+}
+
+/// What a message tells; `None` for what this version does not understand.
+async fn read(delivery: &Delivery) -> Option<Heard> {
+    if let Ok(result) = delivery.decode::<TaskResult>().await {
+        return Some(Heard::Result(Box::new(result)));
+    }
+    delivery.decode::<Event>().await.ok().map(Heard::Event)
 }
 
 fn end_of(deadline: DateTime<Utc>, now: DateTime<Utc>, here: Instant) -> Instant {

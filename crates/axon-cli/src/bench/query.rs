@@ -113,7 +113,7 @@ async fn one_round(
 /// From before the publication until the answer is read; an answer that is not complete fails the measurement.
 async fn one(context: &Context, bus: &Bus, query: &Query) -> anyhow::Result<Duration> {
     let id = QueryId::generate();
-    let mut attached = Attached::open(bus, &id).await?;
+    let mut attached = Attached::quietly(bus, &id).await?;
     let message = Message::new(bus.namespace().queries(), Format::Msgpack, query)?
         .with(header::MESSAGE_ID, id.as_str())
         .with(header::CLIENT, context.client.as_str());

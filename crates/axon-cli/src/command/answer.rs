@@ -26,7 +26,7 @@ pub(crate) struct AnswerArgs {
 pub(crate) async fn run(context: &Context, args: AnswerArgs) -> anyhow::Result<Exit> {
     let id = QueryId::new(args.id)?;
     let bus = context.connect().await?;
-    let mut attached = Attached::open(&bus, &id).await?;
+    let mut attached = Attached::quietly(&bus, &id).await?;
     if let Some(answer) = stored_answer(&bus, &id).await? {
         return print(context, &answer);
     }

@@ -28,7 +28,6 @@ pub(crate) struct AskArgs {
 pub(crate) async fn run(context: &Context, args: AskArgs, stop: CancellationToken) -> anyhow::Result<Exit> {
     let question = Question::prepare(args.question).await?;
     let bus = context.connect().await?;
-    check_streams(&bus).await?;
     ask(context, &bus, question, args.quiet, &stop).await
 }
 
@@ -41,6 +40,7 @@ pub(crate) async fn ask(
     stop: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let id = question.id.clone();
+    check_streams(bus).await?;
     // A subscription sees only what comes after it, so it stands before the query is published.
     let attached = Attached::open(bus, &id).await?;
     if let Some(answer) = stored_answer(bus, &id).await? {
@@ -58,7 +58,7 @@ pub(crate) async fn ask(
     }
     let patience = patience(question.query.deadline_s);
     let ended = attached
-        .answer(Instant::now() + patience, stop, &mut |event| display.event(&event))
+        .answer(Instant::now() + patience, stop, &mut |heard| display.heard(&heard))
         .await;
     drop(display);
     finish(context, &id, ended, patience)

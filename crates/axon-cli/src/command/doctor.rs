@@ -18,6 +18,8 @@ use crate::output::{self, age};
 
 /// A round trip above this is slow.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(20);
+/// What a difference says of something that is not there.
+const MISSING: &str = "missing";
 /// Work that waits for longer is stuck.
 const PENDING_MAX_S: i64 = 60;
 /// A stream this full is near its limit, in percent.
@@ -214,18 +216,29 @@ fn topology_checks(differences: &[Difference]) -> Vec<Check> {
     if differences.is_empty() {
         return vec![ok("topology", "as declared".to_owned())];
     }
-    let one = |difference: &Difference| {
-        if difference.setting == "stream" {
-            fail("topology", difference.to_string(), "create it with `axon init`")
-        } else {
-            warn(
-                "topology",
-                difference.to_string(),
-                "Axon never changes what stands: edit the stream (`nats stream edit`), or set `bus.*` to what is wanted",
-            )
-        }
-    };
-    differences.iter().map(one).collect()
+    let (missing, other): (Vec<_>, Vec<_>) = differences
+        .iter()
+        .partition(|difference| difference.standing == MISSING);
+    let names: Vec<String> = missing
+        .iter()
+        .map(|difference| format!("{} {}", difference.setting, difference.name))
+        .collect();
+    let missing = (!names.is_empty()).then(|| {
+        fail(
+            "topology",
+            format!("missing: {}", names.join(", ")),
+            "create it with `axon init`",
+        )
+    });
+    let other = other.into_iter().map(|difference| {
+        warn(
+            "topology",
+            difference.to_string(),
+            "Axon never changes what stands: edit it (`nats stream edit`, `nats consumer edit`), or set `bus.*` to what is \
+             wanted",
+        )
+    });
+    missing.into_iter().chain(other).collect()
 }
 
 fn fleet_checks(fleet: &[Heartbeat], now: DateTime<Utc>) -> Vec<Check> {
@@ -495,18 +508,19 @@ mod tests {
             check(|facts, now| facts.streams[1] = status(Stream::Dead, 3, 1, Some(600), now)),
             [("dead letters", Warn)]
         );
-        let difference = |setting| Difference {
+        let difference = |setting, standing: &str| Difference {
             name: "AXON_DEAD".to_owned(),
             setting,
             declared: "present".to_owned(),
-            standing: "missing".to_owned(),
+            standing: standing.to_owned(),
         };
+        let missing = [difference("stream", "missing"), difference("bucket", "missing")];
         assert_eq!(
-            check(|facts, _| facts.differences.push(difference("stream"))),
+            check(|facts, _| facts.differences.extend(missing)),
             [("topology", Fail)]
         );
         assert_eq!(
-            check(|facts, _| facts.differences.push(difference("max_bytes"))),
+            check(|facts, _| facts.differences.push(difference("max_bytes", "1"))),
             [("topology", Warn)]
         );
     }

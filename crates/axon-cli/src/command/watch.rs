@@ -14,7 +14,7 @@ use crate::display::Display;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::question::stored_answer;
-use crate::waiting::{Attached, Ended, patience};
+use crate::waiting::{Attached, Ended, Heard, patience};
 
 /// Past events that are read.
 const EVENTS_MAX: usize = 10_000;
@@ -45,20 +45,23 @@ pub(crate) async fn run(context: &Context, args: WatchArgs, stop: CancellationTo
     let mut display = Display::new(context.json);
     // Events that came between the subscription and the reading are in both.
     let mut seen = BTreeSet::new();
-    let mut show = |event: Event| {
-        let Ok(line) = serde_json::to_string(&event) else {
-            return;
-        };
-        if !seen.contains(&line) {
+    let mut show = |heard: Heard| {
+        if let Heard::Event(event) = &heard {
+            let Ok(line) = serde_json::to_string(event) else {
+                return;
+            };
+            if seen.contains(&line) {
+                return;
+            }
             if context.json {
                 // A reader that went away is noticed by the answer at the latest.
                 let _ = output::line(&line);
             }
-            display.event(&event);
             seen.insert(line);
         }
+        display.heard(&heard);
     };
-    past.into_iter().for_each(&mut show);
+    past.into_iter().map(Heard::Event).for_each(&mut show);
     let patience = args.wait.map_or_else(|| patience(None), Duration::from_secs);
     let until = Instant::now() + patience;
     let ended = match answer {
