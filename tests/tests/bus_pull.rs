@@ -41,7 +41,10 @@ async fn spy(bus: &Bus) -> Subscription {
         ns.stream(Stream::Queries),
         ns.durable(Stream::Queries)
     );
-    bus.subscribe(subject).await.expect("subscribes")
+    let heard = bus.subscribe(subject).await.expect("subscribes");
+    // A round trip: the server has the subscription now.
+    bus.round_trip().await.expect("the server answers");
+    heard
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

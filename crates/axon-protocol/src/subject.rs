@@ -77,6 +77,11 @@ impl Namespace {
         format!("{}.queries", self.0)
     }
 
+    /// What the stream of queries listens to until it is ready to take queries. Nobody publishes here.
+    pub fn queries_closed(&self) -> String {
+        format!("{}.closed.queries", self.0)
+    }
+
     /// The micro service that submits a query, waits and replies with its answer.
     pub fn ask(&self) -> String {
         format!("{}.ask", self.0)
@@ -175,6 +180,11 @@ impl Namespace {
     /// Asks one process, by its id, to drain and exit.
     pub fn control_drain(&self, id: &str) -> String {
         format!("{}.control.drain.{}", self.0, subject_token(id))
+    }
+
+    /// Everything on the control subjects.
+    pub fn control_all(&self) -> String {
+        format!("{}.control.>", self.0)
     }
 
     /// Asks for a number of workers of a capability.
