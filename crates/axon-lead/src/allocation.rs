@@ -21,7 +21,7 @@ pub fn allocate(complexity: Complexity, config: &Config, query: &Query, idle: Op
         tokens: class.max_tokens_budget,
         cents: class.max_cost_cents,
     });
-    let timeout_s = query.deadline_s.or(class.timeout_s).unwrap_or(config.default_timeout_s);
+    let timeout_s = query.deadline_s.or(class.timeout_s).unwrap_or(config.default_timeout);
     ResourceAllocation {
         num_workers,
         max_tool_calls_per_worker: class.max_tool_calls_per_worker.max(1),
@@ -44,11 +44,11 @@ fn class(complexity: Complexity, config: &Config) -> &ClassAllocation {
 pub fn timeout_ms_max(config: &Config) -> u64 {
     let table = &config.allocation;
     let timeouts =
-        [&table.simple, &table.medium, &table.complex].map(|class| class.timeout_s.unwrap_or(config.default_timeout_s));
+        [&table.simple, &table.medium, &table.complex].map(|class| class.timeout_s.unwrap_or(config.default_timeout));
     timeouts
         .into_iter()
         .max()
-        .unwrap_or(config.default_timeout_s)
+        .unwrap_or(config.default_timeout)
         .saturating_mul(1000)
 }
 

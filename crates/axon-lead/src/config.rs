@@ -1,4 +1,4 @@
-//! Configuration of the lead: sections `[lead]` and `[registry]`. Values only; loading is done by `axon-service`.
+//! Configuration of the lead: section `[lead]`. Values only; loading is done by `axon-service`.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Config {
     /// Queries one lead works on at once. Default: 64.
     pub max_concurrent_executions: usize,
     /// Seconds for a query that names no deadline, where its class of complexity has no timeout. Default: 120.
-    pub default_timeout_s: u64,
+    pub default_timeout: u64,
     /// Publish events about the progress of queries. Default: true.
     pub enable_progress_tracking: bool,
     /// Share of time, tokens and cents kept for the synthesis, from 0 to 0.9. Default: 0.15.
@@ -41,7 +41,7 @@ impl Default for Config {
             early_termination: true,
             dynamic_spawning: true,
             max_concurrent_executions: 64,
-            default_timeout_s: 120,
+            default_timeout: 120,
             enable_progress_tracking: true,
             synthesis_share: 0.15,
             max_attempts: 3,
@@ -106,41 +106,13 @@ pub struct ClassAllocation {
     pub max_tool_calls_per_worker: usize,
     /// Most tasks at once.
     pub max_parallel_workers: usize,
-    /// Seconds for the whole query, synthesis included; `default_timeout_s` if absent.
+    /// Seconds for the whole query, synthesis included; `default_timeout` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
     /// Tokens for the whole query, synthesis included.
     pub max_tokens_budget: u64,
     /// US cents for the whole query, synthesis included.
     pub max_cost_cents: u64,
-}
-
-/// Section `[registry]`: which workers count as able to take work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RegistryConfig {
-    /// Load, from 0 to 1, at which a worker takes nothing more. Default: 0.8.
-    pub max_load_threshold: f64,
-    /// Seconds without a heartbeat after which a worker counts as gone. Default: 15.
-    pub heartbeat_timeout_secs: u64,
-    /// Pause a worker whose success rate is too low, and probe it until it recovers. Default: true.
-    pub auto_health_check: bool,
-    /// Share of its tasks, from 0 to 1, a worker must end well to be given more. Default: 0.5.
-    pub min_success_rate: f64,
-    /// Let a worker delay its requests in proportion to its load. Default: true.
-    pub enable_load_balancing: bool,
-}
-
-impl Default for RegistryConfig {
-    fn default() -> Self {
-        Self {
-            max_load_threshold: 0.8,
-            heartbeat_timeout_secs: 15,
-            auto_health_check: true,
-            min_success_rate: 0.5,
-            enable_load_balancing: true,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -153,7 +125,5 @@ mod tests {
         assert_eq!(toml::from_str::<Config>(&text).expect("parses"), Config::default());
         let one: Config = toml::from_str("max_attempts = 5").expect("parses");
         assert_eq!((one.max_attempts, one.max_concurrent_executions), (5, 64));
-        let registry: RegistryConfig = toml::from_str("min_success_rate = 0.9").expect("parses");
-        assert_eq!((registry.min_success_rate, registry.heartbeat_timeout_secs), (0.9, 15));
     }
 }

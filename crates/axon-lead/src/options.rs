@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, RegistryConfig};
+use crate::config::Config;
 
 /// The configuration of a lead process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -17,5 +17,5 @@ pub struct Options {
     /// How it leads.
     pub lead: Config,
     /// How it judges workers.
-    pub registry: RegistryConfig,
+    pub registry: axon_service::RegistryConfig,
 }

@@ -3,6 +3,7 @@
 
 use axon_protocol::{ExecutionPlan, Query, QueryId};
 use chrono::{DateTime, Utc};
+use tracing::warn;
 
 use crate::allocation::allocate;
 use crate::analysis::analyze;
@@ -54,6 +55,9 @@ async fn plan(
     let analysis = analyze(query, Some(&view));
     let (selected, definition) = context.strategies.with_book(|book| {
         let library = context.library.with_overrides(book.definitions.values());
+        for error in library.rejected() {
+            warn!(%error, "left out a strategy of the bucket");
+        }
         let selected = library.select(&analysis, query, &book.statistics, context.config.min_applications);
         let definition = library.get(&selected.name).cloned();
         (selected, definition)
