@@ -11,7 +11,7 @@ cd "$root"
 logs="$root/.axon/compose-test"
 bins="${AXON_TEST_BIN_DIR:-$root/target/debug}"
 groups="developer reviewer researcher tester investigator"
-question="Review this repository: which functions are hard to maintain, and where could it panic or ignore an error?"
+question="Review this repository for code quality and error handling"
 
 export COMPOSE_PROJECT_NAME=axon-compose-test
 
@@ -275,6 +275,13 @@ join_from_outside() {
     return "$status"
 }
 
+# What deploy/nats.conf forbids is nothing that Axon does.
+nothing_refused() {
+    local log
+    log=$(docker logs "$(containers nats)" 2>&1)
+    ! grep -i violation <<<"$log"
+}
+
 take_down() {
     local id ids code
     ids=$({ containers lead; containers synthesizer; workers; })
@@ -317,4 +324,5 @@ step "the metrics of every process show the queries" metrics_show
 step "prometheus finds every replica" prometheus_finds_all
 step "a worker killed during a query: still complete" kill_one_worker
 step "a worker joins from outside, the fleet answers" join_from_outside
+step "the server refused nobody" nothing_refused
 step "every process drains and everything is removed" take_down
