@@ -19,6 +19,8 @@ use crate::exit::Failure;
 use crate::nats::{self, Server, Sync};
 use crate::process::{Process, Spec, log_tail, sibling};
 
+/// Name of the server among the processes.
+const SERVER: &str = "nats-server";
 /// How long a role may take to finish or hand back what it holds.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(35);
 /// The same for nats-server, which only has to close its files.
@@ -83,7 +85,7 @@ pub(crate) enum Notice {
     },
     /// It died too often.
     GivenUp { name: String, how: String },
-    /// It ended as it was told to; not so if it had to be killed.
+    /// It ended as it was told to, by this fleet or by `axon drain`; not so if it had to be killed.
     Stopped { name: String, drained: bool },
 }
 
@@ -216,11 +218,7 @@ impl Fleet {
                 .into_values()
                 .map(|heartbeat| heartbeat.pid)
                 .collect();
-            let roles: Vec<(&String, &u32)> = self
-                .pids
-                .iter()
-                .filter(|(name, _)| name.as_str() != "nats-server")
-                .collect();
+            let roles: Vec<(&String, &u32)> = self.pids.iter().filter(|(name, _)| name.as_str() != SERVER).collect();
             if roles.len() == self.expected && roles.iter().all(|(_, pid)| seen.contains(pid)) {
                 return Ok(());
             }
@@ -379,6 +377,10 @@ async fn supervise(
                         return tell(Notice::Stopped { name, drained });
                     }
                     ended = process.wait() => match ended {
+                        // A role that ends well was asked to drain: it is not wanted any more.
+                        Ok(status) if status.success() && name != SERVER => {
+                            return tell(Notice::Stopped { name, drained: true });
+                        }
                         Ok(status) => format!("ended with {status}"),
                         Err(error) => format!("cannot be waited for: {error}"),
                     },

@@ -89,7 +89,7 @@ fn text_of(plan: &ExecutionPlan) -> String {
     out.push(format!(
         "estimate    {:.1} s{}",
         plan.estimated_duration_ms as f64 / 1000.0,
-        if plan.parallelizable {
+        if plan.parallelizable || plan.task_delegations.len() < 2 {
             ""
         } else {
             ", one task after the other"

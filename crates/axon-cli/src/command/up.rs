@@ -202,7 +202,7 @@ async fn default_workspace(bus: &Bus, named: Option<PathBuf>) -> anyhow::Result<
 fn described(fleet: &Fleet) -> String {
     let processes: Vec<String> = fleet.pids().iter().map(|(name, pid)| format!("{name} {pid}")).collect();
     format!(
-        "fleet at {}: {}; logs in {}",
+        "fleet at {} with {}; logs in {}",
         fleet.url,
         processes.join(", "),
         fleet.logs().display()
@@ -219,7 +219,7 @@ fn report(notice: &Notice) {
             );
         }
         Notice::GivenUp { name, how } => eprintln!("error: {name} {how}, again and again: it is given up, see its log"),
-        Notice::Stopped { .. } => {}
+        Notice::Stopped { name, .. } => eprintln!("{name} has ended"),
     }
 }
 

@@ -16,8 +16,8 @@ use crate::output;
 use crate::question::stored_answer;
 use crate::waiting::{Attached, Ended, Heard, patience};
 
-/// Past events that are read.
-const EVENTS_MAX: usize = 10_000;
+/// Past events, and results, that are read.
+const PAST_MAX: usize = 10_000;
 /// Queued queries among which an id is looked for.
 const QUEUED_MAX: usize = 10_000;
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, args: WatchArgs, stop: CancellationTo
     let id = QueryId::new(args.id)?;
     let bus = context.connect().await?;
     let mut attached = Attached::open(&bus, &id).await?;
-    let past = past_events(&bus, &id).await?;
+    let past = heard_until_now(&bus, &id).await?;
     let answer = stored_answer(&bus, &id).await?;
     if past.is_empty() && answer.is_none() && !is_known(&bus, &id).await? {
         return Err(unknown(&id));
@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: WatchArgs, stop: CancellationTo
         }
         display.heard(&heard);
     };
-    past.into_iter().map(Heard::Event).for_each(&mut show);
+    past.into_iter().for_each(&mut show);
     let patience = args.wait.map_or_else(|| patience(None), Duration::from_secs);
     let until = Instant::now() + patience;
     let ended = match answer {
@@ -79,17 +79,27 @@ pub(crate) async fn run(context: &Context, args: WatchArgs, stop: CancellationTo
     }
 }
 
-async fn past_events(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Event>> {
-    let stored = bus
-        .messages(Stream::Events, &bus.namespace().events_of(id), 0, EVENTS_MAX)
-        .await?;
-    let mut events = Vec::with_capacity(stored.len());
-    for message in &stored {
-        if let Ok(event) = bus.decode_stored(message).await {
-            events.push(event);
+/// What was told of a query until now and which results it has, in order of time.
+async fn heard_until_now(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Heard>> {
+    let mut heard = Vec::new();
+    for message in bus
+        .messages(Stream::Events, &bus.namespace().events_of(id), 0, PAST_MAX)
+        .await?
+    {
+        if let Ok(event) = bus.decode_stored::<Event>(&message).await {
+            heard.push((message.stored_at, Heard::Event(event)));
         }
     }
-    Ok(events)
+    for message in bus
+        .messages(Stream::Results, &bus.namespace().results_of(id), 0, PAST_MAX)
+        .await?
+    {
+        if let Ok(result) = bus.decode_stored(&message).await {
+            heard.push((message.stored_at, Heard::Result(Box::new(result))));
+        }
+    }
+    heard.sort_by_key(|(at, _)| *at);
+    Ok(heard.into_iter().map(|(_, heard)| heard).collect())
 }
 
 /// Whether a query of this id is planned or queued.
