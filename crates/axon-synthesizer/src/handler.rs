@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Error, Fenced, Message, Outcome, RetryPolicy, retry_delay};
 use axon_protocol::{
-    Answer, ExecutionPlan, MissingPart, QueryId, Reason, ResultReference, Stream, SynthesisRequest, TaskResult,
-    Verdict, header,
+    Answer, ExecutionPlan, Format, MissingPart, QueryId, Reason, ResultReference, StopReason, Stream, SynthesisRequest,
+    TaskResult, Verdict, header,
 };
 use axon_service::metrics as names;
 use axon_tools::WorkspaceCache;
@@ -34,6 +34,15 @@ pub(crate) struct Handler {
     bus: Bus,
     config: SynthesizerConfig,
     workspaces: Arc<WorkspaceCache>,
+}
+
+/// A request without its plan, which may be large and is not copied.
+struct Wanted {
+    results: Vec<ResultReference>,
+    missing: Vec<MissingPart>,
+    stop_reason: StopReason,
+    format: Format,
+    retries: u32,
 }
 
 /// Why a request got no answer from here.
@@ -106,17 +115,24 @@ impl Handler {
         }
     }
 
-    async fn read(&self, delivery: &Delivery) -> Result<(SynthesisRequest, ExecutionPlan), Error> {
+    async fn read(&self, delivery: &Delivery) -> Result<(Wanted, ExecutionPlan), Error> {
         let request: SynthesisRequest = delivery.decode().await?;
-        let plan = self.bus.load(request.plan.clone()).await?;
-        Ok((request, plan))
+        let plan = self.bus.load(request.plan).await?;
+        let wanted = Wanted {
+            results: request.results,
+            missing: request.missing,
+            stop_reason: request.stop_reason,
+            format: request.format,
+            retries: request.retries,
+        };
+        Ok((wanted, plan))
     }
 
     /// Writes and publishes the answer. `Ok` when one stands, whoever wrote it.
     async fn answer(
         &self,
         delivery: &Delivery,
-        request: SynthesisRequest,
+        request: Wanted,
         plan: ExecutionPlan,
         until: Instant,
     ) -> Result<(), Failure> {
@@ -224,7 +240,7 @@ impl Handler {
     /// The pure part. It runs beside the event loop as soon as there is something to compare or a file to read.
     async fn merged(
         &self,
-        request: SynthesisRequest,
+        request: Wanted,
         plan: ExecutionPlan,
         results: Vec<TaskResult>,
         unreadable: Vec<MissingPart>,

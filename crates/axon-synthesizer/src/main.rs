@@ -53,6 +53,9 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::load()?;
     let telemetry = telemetry::init("axon-synthesizer", &config.telemetry)?;
     let health = Health::new();
+    for check in ["nats", "pulling"] {
+        health.set_ready(check, false);
+    }
     let observed = CancellationToken::new();
     let server = health::serve(&config.health, health.clone(), telemetry, observed.clone()).await?;
     let metrics = server.address().map(|address| address.to_string()).unwrap_or_default();
