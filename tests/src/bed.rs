@@ -7,7 +7,6 @@ use axon_protocol::{Headers, Namespace};
 use serde_json::Value;
 
 use crate::Server;
-pub use crate::server::free_port;
 
 /// A namespace on a server.
 #[derive(Clone, Debug)]

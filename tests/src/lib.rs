@@ -2,13 +2,19 @@
 //! It knows no client library of its own: whatever it says to NATS, it says through the bus.
 
 mod bed;
+mod binaries;
+pub mod client;
+mod fleet;
 mod guard;
+mod process;
 mod proxy;
 mod server;
 mod wait;
 
-pub use bed::{Bed, free_port, json_request, namespace};
-pub use guard::{forget, remove_at_exit, watch};
+pub use bed::{Bed, json_request, namespace};
+pub use binaries::{binary, root};
+pub use fleet::Fleet;
+pub use process::Process;
 pub use proxy::Proxy;
-pub use server::{Server, shared};
+pub use server::{Server, free_port, shared};
 pub use wait::{eventually, eventually_true, for_a_while};

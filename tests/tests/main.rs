@@ -6,3 +6,4 @@ mod bus_lease;
 mod bus_publish;
 mod bus_pull;
 mod bus_table;
+mod fleet_query;
