@@ -97,6 +97,11 @@ impl Run {
         if resumed {
             self.reconcile().await?;
             self.mark_pending().await?;
+            let (before, open): (VecDeque<Event>, VecDeque<Event>) = std::mem::take(&mut self.queue)
+                .into_iter()
+                .partition(|event| matches!(event, Event::Accepted(_) | Event::Pending(_)));
+            self.machine.adopt(before, Utc::now());
+            self.queue = open;
         }
         if cancelled {
             self.queue.push_back(Event::Cancelled);

@@ -36,6 +36,9 @@ async fn main() -> anyhow::Result<()> {
     let options: Options = arguments.service.load(&flags)?;
     let telemetry = telemetry::init("axon-lead", &options.telemetry)?;
     let health = Health::new();
+    for check in ["nats", "pulling"] {
+        health.set_ready(check, false);
+    }
     let serving = CancellationToken::new();
     let server = health::serve(&options.health, health.clone(), telemetry, serving.clone()).await?;
     let bus = Bus::connect(&options.bus, "axon-lead")

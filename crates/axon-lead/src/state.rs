@@ -161,6 +161,23 @@ impl Execution {
         }
     }
 
+    /// Takes in what happened before this lead came, all of it before anything is decided: a decision after the first of
+    /// several results would queue the tasks of the others again.
+    pub fn adopt(&mut self, events: impl IntoIterator<Item = Event>, now: DateTime<Utc>) {
+        for event in events {
+            match event {
+                Event::Pending(task) => self.mark_queued(&task),
+                Event::Accepted(accepted) => self.accept(accepted, now),
+                Event::Begin
+                | Event::DispatchFailed { .. }
+                | Event::Cancelled
+                | Event::Reconnected
+                | Event::Answered
+                | Event::Tick => {}
+            }
+        }
+    }
+
     /// Takes in an event and tells what is to be done.
     pub fn handle(&mut self, event: Event, now: DateTime<Utc>) -> Vec<Effect> {
         let mut effects = Vec::new();

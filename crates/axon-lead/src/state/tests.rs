@@ -366,3 +366,11 @@ proptest! {
         prop_assert_eq!(machine.results().len() + machine.missing().len(), 6);
     }
 }
+
+#[test]
+fn what_another_lead_saw_to_is_not_queued_again() {
+    let mut machine = machine(&[&[], &[], &[], &[0]], 4);
+    let done = |index| accepted(index, TaskStatus::Complete);
+    machine.adopt([done(0), done(1), Event::Pending(id(2))], at(0));
+    check(machine, &[(0, Event::Begin, &[dispatched(&[3])])]);
+}
