@@ -1,6 +1,8 @@
 //! The worker: takes tasks of its capabilities, runs them within their boundaries, publishes one result each.
 //! It knows no lead and no other worker, and keeps nothing between tasks but caches.
 
+pub mod analyst;
+
 mod config;
 mod worker;
 

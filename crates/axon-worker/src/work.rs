@@ -2,7 +2,7 @@
 //! and reports facts; it neither publishes results nor decides what becomes of the task.
 
 use axon_bus::{Error as BusError, Objects};
-use axon_protocol::{Event, EventKind, Finding, ObjectBucket, RunStatistics, Task, ToolCall, Usage};
+use axon_protocol::{Event, EventKind, Finding, ObjectBucket, RunStatistics, Task, TaskStatus, ToolCall, Usage};
 use axon_tools::{
     CacheConfig, CacheError, CallContext, CallOutcome, CallStatus, ErrorKind, Executor, Graph, Run, ToolEvent,
     Workspace, WorkspaceCache, json_bytes,
@@ -10,9 +10,11 @@ use axon_tools::{
 use chrono::Utc;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::Instant;
 
+use crate::analyst::{self, Investigation, Progress};
 use crate::task::{Context, Job, announce};
 use crate::verdict::{Facts, Failure, Stop};
 
@@ -20,6 +22,13 @@ use crate::verdict::{Facts, Failure, Stop};
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Events of one task that may wait to be published; further ones are left out.
 const EVENTS_WAITING_MAX: usize = 1024;
+
+/// Time kept for writing findings down before an execution has to end: a tenth of it, at most this.
+const CONCLUDE_MARGIN: Duration = Duration::from_secs(1);
+/// How long an investigation that was told to stop may take to report what it has.
+const STOP_GRACE: Duration = Duration::from_millis(600);
+
+const NOTHING_TO_DO: &str = "the task has neither tool calls nor a workspace: ask with `--workspace`, or bring calls";
 
 /// What came out of an execution.
 #[derive(Debug, Default)]
@@ -89,20 +98,23 @@ impl Workshop {
             deadline: Some(stop_at),
             attempt: job.attempt,
         };
-        let mut report = if task.delegation.calls.is_empty() {
-            return Report::failed(Failure::permanent("no calls"));
-        } else if workspace.is_some() {
-            let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
-            let on_event = |event: ToolEvent<'_>| {
-                if let ToolEvent::Ended { outcome } = event {
-                    // Events inform: when too many wait, the latest are left out.
-                    let _ = events.try_send(tool_call_event(context, task, outcome));
-                }
-            };
-            let calling = self.call(task, &call_context, on_event);
-            announcing(context, calling, waiting).await
-        } else {
-            self.call(task, &call_context, |_| {}).await
+        let mut report = match (workspace, task.delegation.calls.is_empty()) {
+            (None, true) => return Report::failed(Failure::permanent(NOTHING_TO_DO)),
+            (None, false) => self.call(task, &call_context, |_| {}).await,
+            (Some(_), false) => {
+                let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
+                let on_event = |event: ToolEvent<'_>| {
+                    if let ToolEvent::Ended { outcome } = event {
+                        // Events inform: when too many wait, the latest are left out.
+                        let _ = events.try_send(tool_call_event(context, task, outcome));
+                    }
+                };
+                announcing(context, self.call(task, &call_context, on_event), waiting).await
+            }
+            (Some(workspace), true) => {
+                self.investigate(context, job, task, workspace, call_context, stop_at)
+                    .await
+            }
         };
         report.facts.stop = job
             .stopper
@@ -130,6 +142,51 @@ impl Workshop {
             .map_err(|error| workspace_failure(&error))
     }
 
+    /// Investigates the workspace. What was found until then is reported when the investigation does not end in time.
+    async fn investigate(
+        &self,
+        context: &Context,
+        job: &Job,
+        task: &Task,
+        workspace: Arc<Workspace>,
+        mut call_context: CallContext,
+        stop_at: Instant,
+    ) -> Report {
+        // Calls end a little earlier, so that there is time to write down what they brought.
+        let left = stop_at.saturating_duration_since(Instant::now());
+        call_context.deadline = Some(stop_at - CONCLUDE_MARGIN.min(left / 10));
+        let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
+        let mut found = Vec::new();
+        let mut sink = |progress: Progress| {
+            if let Progress::Found(finding) = &progress {
+                found.push((**finding).clone());
+            }
+            // Events inform: when too many wait, the latest are left out.
+            let _ = events.try_send(progress_event(context, task, progress));
+        };
+        let investigating = async {
+            tokio::select! {
+                investigation = analyst::investigate(task, workspace, &self.executor, &call_context, &mut sink) => {
+                    Some(investigation)
+                }
+                () = tokio::time::sleep_until(stop_at) => None,
+                () = stopped_for_long(job) => None,
+            }
+        };
+        match announcing(context, investigating, waiting).await {
+            Some(investigation) => report_investigation(investigation),
+            None => Report {
+                facts: Facts {
+                    finished: found.len(),
+                    missing: vec!["the rest of the investigation".to_owned()],
+                    ..Facts::default()
+                },
+                findings: found,
+                ..Report::default()
+            },
+        }
+    }
+
     /// Runs the explicit calls of a task.
     async fn call(
         &self,
@@ -153,6 +210,12 @@ impl Workshop {
             Err(refusal) => Report::failed(Failure::permanent(refusal.to_string())),
         }
     }
+}
+
+/// Comes a moment after the task was told to stop, in which it may report what it has.
+async fn stopped_for_long(job: &Job) {
+    job.stopper.token().cancelled().await;
+    tokio::time::sleep(STOP_GRACE).await;
 }
 
 /// Drives `work` while publishing the events it sends.
@@ -191,6 +254,73 @@ fn tool_call_event(context: &Context, task: &Task, outcome: &CallOutcome) -> Eve
             "status": status,
             "duration_ms": outcome.duration.as_secs_f64() * 1000.0,
         }),
+    }
+}
+
+fn progress_event(context: &Context, task: &Task, progress: Progress) -> Event {
+    let (kind, message, data) = match progress {
+        Progress::Round { round, calls } => (
+            EventKind::Progress,
+            format!("round {round}: {calls} tool calls"),
+            json!({ "round": round, "calls": calls }),
+        ),
+        Progress::ToolEnded {
+            tool_id,
+            tool,
+            succeeded,
+            duration_ms,
+        } => {
+            let status = if succeeded { "done" } else { "failed" };
+            (
+                EventKind::ToolCall,
+                format!("{tool} {status}"),
+                json!({ "call": tool_id, "tool": tool, "status": status, "duration_ms": duration_ms }),
+            )
+        }
+        Progress::Found(finding) => (
+            EventKind::Finding,
+            finding.claim.clone(),
+            serde_json::to_value(&finding).unwrap_or_default(),
+        ),
+    };
+    Event {
+        query_id: task.query_id.clone(),
+        kind,
+        at: Utc::now(),
+        task_id: Some(task.delegation.task_id.clone()),
+        by: context.id.to_string(),
+        message,
+        data,
+    }
+}
+
+/// What an investigation came to.
+fn report_investigation(investigation: Investigation) -> Report {
+    let Investigation {
+        findings,
+        notes,
+        usage,
+        run,
+        status,
+        reason,
+    } = investigation;
+    let reason = || Failure::permanent(reason.unwrap_or_else(|| "the investigation did not say why".to_owned()));
+    let (finished, failures) = match status {
+        TaskStatus::Complete => (1, Vec::new()),
+        TaskStatus::Partial => (1, vec![reason()]),
+        TaskStatus::Failed => (0, vec![reason()]),
+    };
+    Report {
+        facts: Facts {
+            finished,
+            failures,
+            ..Facts::default()
+        },
+        findings,
+        notes,
+        output: Value::Null,
+        usage,
+        run,
     }
 }
 
