@@ -6,4 +6,7 @@ mod bus_lease;
 mod bus_publish;
 mod bus_pull;
 mod bus_table;
+mod fleet_burst;
+mod fleet_crash;
+mod fleet_drain;
 mod fleet_query;
