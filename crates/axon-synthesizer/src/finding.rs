@@ -134,6 +134,7 @@ pub(crate) fn gather(
             });
         }
     }
+    gathered.findings.sort_by(by_content);
     for (loss, one, many) in [
         (
             &bare,
@@ -165,6 +166,23 @@ pub(crate) fn gather(
         }
     }
     gathered
+}
+
+/// An order that depends on what findings say and not on where they stood in their result, so that a repeat comes next to
+/// its original and moves nothing else.
+fn by_content(a: &Kept, b: &Kept) -> std::cmp::Ordering {
+    let (x, y) = (&a.finding, &b.finding);
+    (a.task, a.aspect, &x.id, &x.claim, &x.subject, &x.origin, &x.tool)
+        .cmp(&(b.task, b.aspect, &y.id, &y.claim, &y.subject, &y.origin, &y.tool))
+        .then_with(|| x.confidence.total_cmp(&y.confidence))
+        // Findings that agree in all of this are rare; whatever else they differ in shows in their words.
+        .then_with(|| {
+            if x == y {
+                std::cmp::Ordering::Equal
+            } else {
+                format!("{x:?}").cmp(&format!("{y:?}"))
+            }
+        })
 }
 
 /// A finding within its limits, whatever its worker wrote.

@@ -7,6 +7,10 @@ use axon_protocol::{Evidence, MergedFinding, Recommendation};
 
 use crate::summary::cite;
 
+/// Words by which an action leaves open what it is about.
+const REFERRING: &[&str] = &["it", "its", "them", "their", "this", "these"];
+/// Subjects named in front of such an action.
+const SUBJECTS_MAX: usize = 3;
 /// Places named in a rationale beside the first.
 const PLACES_MAX: usize = 4;
 
@@ -46,7 +50,7 @@ fn recommend(findings: &[&MergedFinding]) -> Option<Recommendation> {
     let effort = findings.iter().map(|finding| finding.effort).max()?;
     let confidence = findings.iter().map(|finding| finding.confidence).fold(0.0, f64::max);
     Some(Recommendation {
-        action: first.recommendation.clone()?,
+        action: addressed(first.recommendation.as_deref()?, findings),
         rationale: rationale(first, &findings[1..]),
         score: f64::from(impact.weight()) * confidence / f64::from(effort.weight()),
         impact,
@@ -56,12 +60,45 @@ fn recommend(findings: &[&MergedFinding]) -> Option<Recommendation> {
     })
 }
 
+/// The action with what it is about in front, where it only says "it": read alone it would mean nothing.
+fn addressed(action: &str, findings: &[&MergedFinding]) -> String {
+    let refers = action
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| REFERRING.iter().any(|refers| refers.eq_ignore_ascii_case(word)));
+    let mut subjects: Vec<&str> = Vec::new();
+    for finding in findings {
+        let subject = finding.subject.trim_matches('`');
+        if !subject.is_empty() && !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
+    if !refers || subjects.is_empty() || subjects.iter().any(|subject| action.contains(subject)) {
+        return action.to_owned();
+    }
+    let shown: Vec<String> = subjects
+        .iter()
+        .take(SUBJECTS_MAX)
+        .map(|subject| format!("`{subject}`"))
+        .collect();
+    let more = subjects.len() - shown.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{more}: {action}", shown.join(", "))
+}
+
 fn rationale(first: &MergedFinding, others: &[&MergedFinding]) -> String {
     let mut text = format!("{}.", cite(first));
     if !first.rationale.is_empty() {
         text.push(' ');
         text.push_str(&first.rationale);
-        if !first.rationale.ends_with(['.', '!', '?']) {
+        if !first
+            .rationale
+            .trim_end_matches(['"', '”', '’', ')', '`'])
+            .ends_with(['.', '!', '?'])
+        {
             text.push('.');
         }
     }

@@ -95,19 +95,24 @@ fn found(kind: Kind, count: usize, facts: &Facts<'_>) -> String {
     let named = named(kind, facts.aspects);
     let mut text = String::new();
     let mut items = named.as_slice();
-    if kind == Kind::Cause
-        && let Some((cause, others)) = named.split_first()
-    {
-        text.push_str(&format!("Most likely: {}.", cite(cause)));
-        items = others;
-        if !items.is_empty() {
-            text.push_str(" Also to consider:\n\n");
+    match (kind, named.as_slice()) {
+        (Kind::Cause, [cause, others @ ..]) => {
+            // A claim that says itself how likely it is needs no second word for it.
+            let prefix = if cause.claim.contains("likel") {
+                ""
+            } else {
+                "Most likely: "
+            };
+            text.push_str(&format!("{prefix}{}.", cite(cause)));
+            items = others;
+            if !items.is_empty() {
+                text.push_str(" Also to consider:\n\n");
+            }
         }
-    } else if kind == Kind::Problems {
-        text.push_str(match items.len() {
-            1 => "What was found:\n\n",
-            _ => "What matters most:\n\n",
-        });
+        (Kind::Problems, []) => text.push_str("No problem stands out."),
+        (Kind::Problems, [_]) => text.push_str("What was found:\n\n"),
+        (Kind::Problems, _) => text.push_str("What matters most:\n\n"),
+        (Kind::Cause, []) | (Kind::Statements, _) => {}
     }
     for (index, finding) in items.iter().enumerate() {
         match kind {
@@ -115,15 +120,11 @@ fn found(kind: Kind, count: usize, facts: &Facts<'_>) -> String {
             Kind::Problems | Kind::Cause => text.push_str(&format!("{}. {}.\n", index + 1, cite(finding))),
         }
     }
-    if !items.is_empty() {
-        text.push('\n');
-    } else {
-        text.push(' ');
-    }
+    text.push_str(if items.is_empty() { " " } else { "\n" });
     text + &totals(kind, count, facts.aspects)
 }
 
-/// The findings the summary names. Problems and causes: the weightiest of all. Statements: the weightiest of each aspect
+/// The findings the summary names. Problems and causes: the weightiest of all, and no problem that is only for information. Statements: the weightiest of each aspect
 /// in the plan's order, so that every part of the question is answered before any is answered twice.
 fn named(kind: Kind, aspects: &[AspectFindings]) -> Vec<&MergedFinding> {
     let mut all: Vec<(usize, usize, &MergedFinding)> = Vec::new();
@@ -137,6 +138,7 @@ fn named(kind: Kind, aspects: &[AspectFindings]) -> Vec<&MergedFinding> {
         all.truncate(STATEMENTS_MAX);
         all.sort_by_key(|(rank, aspect, _)| (*aspect, *rank));
     } else {
+        all.retain(|(_, _, finding)| kind != Kind::Problems || finding.severity > Level::Info);
         all.sort_by(|a, b| {
             weight(b.2)
                 .total_cmp(&weight(a.2))
@@ -176,13 +178,30 @@ fn totals(kind: Kind, count: usize, aspects: &[AspectFindings]) -> String {
     let parts: Vec<String> = aspects
         .iter()
         .filter(|aspect| !aspect.findings.is_empty())
-        .map(|aspect| format!("{} {}", aspect.aspect.replace('_', " "), aspect.findings.len()))
+        .map(|aspect| format!("{} {}", name(aspect), aspect.findings.len()))
         .collect();
     let mut text = format!("{count} {noun} in all: {}", levels.join(", "));
     if parts.len() > 1 {
         text.push_str(&format!("; {}", parts.join(", ")));
     }
-    text + "."
+    text.push('.');
+    let calm: Vec<String> = aspects
+        .iter()
+        .filter(|aspect| {
+            kind == Kind::Problems
+                && !aspect.findings.is_empty()
+                && aspect.findings.iter().all(|finding| finding.severity == Level::Info)
+        })
+        .map(name)
+        .collect();
+    if !calm.is_empty() && calm.len() < parts.len() {
+        text.push_str(&format!(" Nothing stands out for {}.", calm.join(", ")));
+    }
+    text
+}
+
+fn name(aspect: &AspectFindings) -> String {
+    aspect.aspect.replace('_', " ")
 }
 
 fn missing(missing: &[MissingPart]) -> String {
