@@ -1,12 +1,14 @@
 //! Analyses a query: how much work it is, how its parts depend on each other, what it names and what is unclear about
 //! it, each with reasons for people. It scores the structure of the request; it never asks a model, and reads no file.
 
+mod aspects;
 mod heads;
 mod links;
 mod names;
 mod paths;
 mod score;
 mod text;
+mod vocabulary;
 mod warnings;
 mod words;
 
@@ -16,7 +18,9 @@ use axon_protocol::{Analysis, Query};
 
 use crate::view::WorkspaceView;
 
+pub(crate) use aspects::aspects_of;
 pub(crate) use text::Text;
+pub(crate) use words::{is_filling, is_surveying};
 
 /// What the structure of a request shows; the facts that scores and warnings are made from.
 struct Facts<'a> {
@@ -44,7 +48,7 @@ pub fn analyze(query: &Query, view: Option<&WorkspaceView>) -> Analysis {
     let parts = parts::parts(&text);
     let named = paths::named(&text, view);
     let facts = Facts {
-        aspects: names::aspects(&text, &parts),
+        aspects: aspects::aspects(&text, &parts),
         keywords: names::keywords(&text, &parts),
         symbols: names::symbols(&text),
         quotes: names::quotes(&text),

@@ -1,15 +1,14 @@
-//! What a request names: keywords, symbols, quotes, aspects and the subjects of a comparison.
+//! What a request names: keywords, symbols, quotes and the subjects of a comparison.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::parts::{Part, collapse};
-use super::text::{Item, Kind, Text, Token};
+use super::parts::Part;
+use super::text::{Kind, Text};
 use super::words;
 
 const KEYWORDS_MAX: usize = 24;
-const ASPECTS_MAX: usize = 12;
 const SUBJECTS_MAX: usize = 8;
 const SUBJECT_WORDS_MAX: usize = 8;
 
@@ -78,181 +77,6 @@ fn is_identifier(text: &str) -> bool {
                     '_' | ':' | '.' | '(' | ')' | '<' | '>' | '&' | '!' | '-' | '$' | '@' | '#' | '?'
                 )
         })
-}
-
-/// Verbs that judge what they look at; the qualities named with them are aspects.
-const JUDGING: &[&str] = &[
-    "review", "audit", "check", "inspect", "scan", "examine", "assess", "analyse", "analyze", "evaluate", "survey",
-    "rate", "grade", "compare", "contrast", "improve", "judge", "score", "measure", "look", "study", "report",
-];
-
-/// Verbs that look for something; the qualities named with them are aspects where the search is broad.
-const SEEKING: &[&str] = &[
-    "find",
-    "search",
-    "identify",
-    "list",
-    "detect",
-    "locate",
-    "enumerate",
-    "flag",
-    "point",
-    "spot",
-    "are",
-    "is",
-    "what",
-];
-
-/// The aspects the asker names: qualities of software by their usual name, and what else is listed after `for`,
-/// `regarding` and the like, or as items of a list.
-pub(super) fn aspects(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
-    let mut found = Vec::new();
-    for part in parts {
-        let tokens = &text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
-        let broad = tokens
-            .iter()
-            .any(|token| words::is_breadth(&token.lower) || words::is_workspace(&token.lower));
-        if JUDGING.contains(&part.verb.as_str()) {
-            found.extend(listed(tokens));
-        } else if !(broad && SEEKING.contains(&part.verb.as_str())) {
-            continue;
-        }
-        found.extend(qualities(tokens));
-    }
-    found.extend(items(text, parts));
-    let mut found = unique(found.into_iter());
-    found.truncate(ASPECTS_MAX);
-    found
-}
-
-/// Qualities of software among these words, in order, by their usual name.
-fn qualities(tokens: &[Token<'_>]) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let here = words::qualities()
-            .iter()
-            .flat_map(|(name, others)| others.iter().chain([name]).map(move |phrase| (*name, *phrase)))
-            .filter(|(_, phrase)| begins_with(&tokens[at..], phrase))
-            .max_by_key(|(_, phrase)| phrase.len());
-        match here {
-            Some((name, phrase)) => {
-                found.push(name.to_owned());
-                at += phrase.split(' ').count();
-            }
-            None => at += 1,
-        }
-    }
-    found
-}
-
-fn begins_with(tokens: &[Token<'_>], phrase: &str) -> bool {
-    let mut count = 0;
-    for (index, word) in phrase.split(' ').enumerate() {
-        if !tokens.get(index).is_some_and(|token| token.is(word)) {
-            return false;
-        }
-        count += 1;
-    }
-    count > 0
-}
-
-/// What is listed after the first `for`, `regarding`, … of these words: two items at least.
-fn listed(tokens: &[Token<'_>]) -> Vec<String> {
-    const INTRODUCING: &[(&str, &[&str])] = &[
-        ("for", &[]),
-        ("regarding", &[]),
-        ("concerning", &[]),
-        ("focus", &["on"]),
-        ("focusing", &["on"]),
-        ("attention", &["to"]),
-        ("emphasis", &["on"]),
-        ("terms", &["of"]),
-        ("respect", &["to"]),
-        ("regard", &["to"]),
-    ];
-    let introduces = |at: usize| {
-        let (_, rest) = INTRODUCING.iter().find(|(first, _)| tokens[at].is(first))?;
-        let follows = rest
-            .iter()
-            .enumerate()
-            .all(|(offset, word)| tokens.get(at + 1 + offset).is_some_and(|t| t.is(word)));
-        follows.then_some(1 + rest.len())
-    };
-    let Some(start) = (0..tokens.len()).find_map(|at| introduces(at).map(|length| at + length)) else {
-        return Vec::new();
-    };
-    let mut items: Vec<Vec<&str>> = vec![Vec::new()];
-    for token in &tokens[start..] {
-        let separates = token.kind == Kind::Comma || token.is("and") || token.is("or") || token.is("plus");
-        if separates {
-            if items.last().is_some_and(|item| !item.is_empty()) {
-                items.push(Vec::new());
-            }
-            continue;
-        }
-        let ends = token.kind != Kind::Word
-            || [
-                "in",
-                "of",
-                "under",
-                "across",
-                "within",
-                "throughout",
-                "from",
-                "at",
-                "that",
-                "which",
-                "by",
-                "with",
-                "on",
-            ]
-            .contains(&token.lower.as_str());
-        if ends {
-            break;
-        }
-        let filling = [
-            "the",
-            "a",
-            "an",
-            "any",
-            "all",
-            "possible",
-            "potential",
-            "their",
-            "its",
-            "missing",
-        ]
-        .contains(&token.lower.as_str());
-        if !filling && let Some(item) = items.last_mut() {
-            item.push(&token.lower);
-        }
-    }
-    items.retain(|item| (1..=4).contains(&item.len()));
-    if items.len() < 2 {
-        return Vec::new();
-    }
-    items.into_iter().map(|item| usual_name(&item.join(" "))).collect()
-}
-
-/// Items of a list that only name something, after a sentence that asks.
-fn items(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
-    let nominal = text.sentences.iter().enumerate().filter(|(index, sentence)| {
-        sentence.item == Some(Item::Bullet)
-            && sentence.tokens.len() <= 6
-            && !parts.iter().any(|part| part.sentence == *index)
-            && parts.first().is_some_and(|part| part.sentence < *index)
-    });
-    nominal
-        .map(|(_, sentence)| usual_name(&collapse(text.slice(&sentence.tokens)).to_lowercase()))
-        .collect()
-}
-
-fn usual_name(phrase: &str) -> String {
-    let known = words::qualities()
-        .iter()
-        .find(|(name, others)| *name == phrase || others.contains(&phrase));
-    known.map_or(phrase, |(name, _)| name).to_owned()
 }
 
 /// Whether the request compares, and what: two things at least where it names them.
@@ -380,7 +204,7 @@ fn clean_subject(subject: &str) -> String {
         .to_owned()
 }
 
-fn unique(items: impl Iterator<Item = String>) -> Vec<String> {
+pub(super) fn unique(items: impl Iterator<Item = String>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for item in items {
         if !item.is_empty() && !found.contains(&item) {
@@ -426,34 +250,6 @@ mod tests {
             &["axum", "actix", "warp"],
         );
         check_subjects("Where is the header parsed?", false, &[]);
-    }
-
-    fn check_aspects(source: &str, expected: &[&str]) {
-        let text = Text::new(source);
-        assert_eq!(aspects(&text, &parts(&text)), expected, "{source}");
-    }
-
-    #[test]
-    fn aspects_are_what_the_asker_lists() {
-        check_aspects(
-            "Review this repository for panics and unhandled errors",
-            &["panics", "error handling"],
-        );
-        check_aspects(
-            "Check security, performance and test coverage of the bus",
-            &["security", "performance", "tests"],
-        );
-        check_aspects(
-            "Audit the API with respect to pagination, versioning and quotas",
-            &["pagination", "versioning", "quotas"],
-        );
-        check_aspects("Where is error handling done?", &[]);
-        check_aspects("Find all race conditions", &["concurrency"]);
-        check_aspects(
-            "Assess the service:\n- latency\n- retry storms\n- cost",
-            &["performance", "retry storms", "cost"],
-        );
-        check_aspects("Review src/lib.rs", &[]);
     }
 
     #[test]

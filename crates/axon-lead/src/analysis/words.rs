@@ -1,5 +1,5 @@
-//! Words that carry structure in English requests, whatever they are about. Besides the qualities of software, no word
-//! here belongs to one field of work.
+//! Words that carry structure in English requests, whatever they are about. No word here belongs to one field of
+//! work.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -159,39 +159,6 @@ static SURVEYING: Words = words!(
      detect map compare investigate rate grade count"
 );
 
-/// Qualities of software that people ask about, each with other words for it.
-const QUALITIES: &str = "\
-error handling: errors, unhandled errors, error-handling, exceptions, error paths, failure handling
-panics: panic, crashes
-security: vulnerabilities, vulnerability, injection, secrets, authentication, authorization
-performance: speed, latency, throughput, efficiency, slow code, bottlenecks, hot paths
-concurrency: race conditions, races, deadlocks, deadlock, thread safety, data races, locking
-tests: test coverage, testing, coverage, missing tests
-documentation: docs comments, doc comments, comments
-complexity: long functions, nesting, cyclomatic complexity
-maintainability: readability, code smells, duplication, duplicated code, dead code, technical debt
-correctness: logic errors, edge cases, bugs
-memory: memory usage, memory leaks, leaks, allocations, memory safety
-unsafe code: unsafe
-logging: observability, metrics, tracing, telemetry
-dependencies: third-party crates, outdated packages
-architecture: structure, layering, coupling, modularity, design
-naming: names, style, consistency
-scalability: scaling
-reliability: resilience, robustness, durability, fault tolerance
-usability: ergonomics, user experience, accessibility
-input validation: validation, sanitization, sanitisation
-cost: price, pricing
-configuration: settings, config handling
-compatibility: portability, interoperability";
-
-static QUALITY_LIST: LazyLock<Vec<(&'static str, Vec<&'static str>)>> = LazyLock::new(|| {
-    let lines = QUALITIES.lines().filter_map(|line| line.split_once(": "));
-    lines
-        .map(|(name, others)| (name, others.split(", ").collect()))
-        .collect()
-});
-
 pub(super) fn is_verb(word: &str) -> bool {
     VERBS.contains(word)
 }
@@ -252,6 +219,16 @@ pub(super) fn is_stop(word: &str) -> bool {
     STOP.contains(word) || is_auxiliary(word) || is_wh(word) || is_filler(word) || is_pronoun(word)
 }
 
+/// Words that do not narrow what is to be looked at: `this whole repository, please`.
+pub(crate) fn is_filling(word: &str) -> bool {
+    word.is_empty()
+        || is_stop(word)
+        || is_determiner(word)
+        || is_breadth(word)
+        || is_workspace(word)
+        || is_generic(word)
+}
+
 pub(super) fn is_generic(word: &str) -> bool {
     GENERIC.contains(word)
 }
@@ -268,13 +245,8 @@ pub(super) fn is_depth(word: &str) -> bool {
     DEPTH.contains(word)
 }
 
-pub(super) fn is_surveying(word: &str) -> bool {
+pub(crate) fn is_surveying(word: &str) -> bool {
     SURVEYING.contains(word)
-}
-
-/// The qualities of software, each with the other words for it.
-pub(super) fn qualities() -> &'static [(&'static str, Vec<&'static str>)] {
-    &QUALITY_LIST
 }
 
 /// The verb a noun of action stands for (`translation`, `analysis`, `review`), if it is a known one.

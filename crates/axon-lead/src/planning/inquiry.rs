@@ -5,7 +5,7 @@ use axon_protocol::{Analysis, Complexity, DelegationTemplate, Query, Shape, Stra
 
 use super::error::PlanError;
 use crate::analysis::parts::{Part, parts};
-use crate::analysis::{Text, analyze};
+use crate::analysis::{Text, analyze, aspects_of, is_filling, is_surveying};
 use crate::strategy::{ANY_ASPECT, template_for};
 use crate::view::WorkspaceView;
 
@@ -65,6 +65,9 @@ pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Vec<Inquiry<'a>>, Pla
     }
     let text = Text::new(&source.query.query);
     let parts = parts(&text);
+    if parts.len() > 1 && names_only_aspects(source, &text, &parts) {
+        return Ok(of_aspects(source, whole));
+    }
     if parts.len() > 1 && analysis.shape != Shape::Single {
         return Ok(of_parts(source, &text, &parts, whole));
     }
@@ -166,6 +169,31 @@ fn of_parts<'a>(
         });
     }
     inquiries
+}
+
+/// Whether the parts say nothing but which aspects of one thing to look at: `Review X. Which functions are risky? Where
+/// could it panic?`
+fn names_only_aspects(source: &Source<'_>, text: &Text<'_>, parts: &[Part]) -> bool {
+    let analysis = source.analysis;
+    let apart = parts.iter().any(|part| !part.needs.is_empty() || part.joins);
+    if apart || analysis.aspects.is_empty() || !analysis.symbols.is_empty() || !analysis.quotes.is_empty() {
+        return false;
+    }
+    let body = |part: &Part| &text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
+    let judged = |part: &Part| !aspects_of(text, part).is_empty();
+    // What names a place beside the first part means that place alone.
+    parts.iter().enumerate().all(|(index, part)| {
+        let names = body(part).iter().any(|token| token.is_named());
+        let bare = is_surveying(&part.verb)
+            && body(part)
+                .iter()
+                .all(|token| token.is_named() || is_filling(&token.lower));
+        if index == 0 {
+            bare || judged(part)
+        } else {
+            judged(part) && !names
+        }
+    })
 }
 
 /// One inquiry for each thing compared; the aspects of the comparison are questions to each.

@@ -131,6 +131,134 @@ fn aspects_and_scopes_share_the_work() {
     );
 }
 
+/// What `make run` asks about its repository.
+const DEMO: &str = "Review this repository: which functions are risky or hard to maintain, and where could it panic or \
+                    ignore an error?";
+
+/// Checks each aspect of a plan with the number of its scopes, in order.
+fn check_aspects(text: &str, strategy: &str, expected: &[(&str, usize)]) {
+    let plan = planned(&Query::new(text), Some(&repository()));
+    let mut found: Vec<(&str, usize)> = Vec::new();
+    for task in &plan.task_delegations {
+        match found.iter_mut().find(|(aspect, _)| *aspect == task.aspect) {
+            Some((_, scopes)) => *scopes += 1,
+            None => found.push((&task.aspect, 1)),
+        }
+    }
+    assert_eq!(
+        (plan.strategy.name.as_str(), found),
+        (strategy, expected.to_vec()),
+        "{text}"
+    );
+    let warnings = plan.analysis.map(|analysis| analysis.warnings);
+    assert_eq!(warnings.unwrap_or_default(), Vec::<String>::new(), "{text}");
+}
+
+#[test]
+fn the_demonstration_looks_at_two_aspects_in_two_scopes_each() {
+    let scopes = [
+        "crates/bus crates/cli crates/lead",
+        "crates/protocol crates/tools crates/worker tests",
+    ];
+    check(
+        DEMO,
+        "code_review",
+        &[
+            &format!("t1 complexity @ {}", scopes[0]),
+            &format!("t2 complexity @ {}", scopes[1]),
+            &format!("t3 error handling @ {}", scopes[0]),
+            &format!("t4 error handling @ {}", scopes[1]),
+        ],
+    );
+    assert_eq!(
+        planned(&Query::new(DEMO), Some(&repository())).estimated_duration_ms,
+        2_200
+    );
+}
+
+#[test]
+fn reviews_are_asked_for_in_nouns_verbs_and_adjectives() {
+    let review = |text, expected| check_aspects(text, "code_review", expected);
+    review(
+        "Review this repository. Which functions are risky or hard to maintain? Where could it panic or ignore an error?",
+        &[("complexity", 5), ("error handling", 5)],
+    );
+    review(
+        "Where could this code panic, crash or swallow an error?",
+        &[("error handling", 1)],
+    );
+    review(
+        "Which functions in this repository are complicated, duplicated or hard to read?",
+        &[("complexity", 1)],
+    );
+    review(
+        "Find dead code and duplicated functions across the whole codebase",
+        &[("complexity", 4)],
+    );
+    review(
+        "Check the whole repository: is anything slow, racy or insecure?",
+        &[("performance", 2), ("concurrency", 1), ("security", 1)],
+    );
+    review(
+        "Audit crates/bus and crates/worker for leaks, races and deadlocks",
+        &[("concurrency", 1)],
+    );
+    review(
+        "Assess how secure, fast and well tested the project is",
+        &[("security", 4), ("performance", 3), ("tests", 3)],
+    );
+    review(
+        "Scan the codebase for swallowed exceptions, risky functions and slow loops",
+        &[("error handling", 2), ("complexity", 1), ("performance", 1)],
+    );
+    review(
+        "Find all places in the codebase that ignore a Result or drop errors silently",
+        &[("error handling", 4)],
+    );
+    review(
+        "Review crates/bus/src/publish.rs: could it panic?",
+        &[("error handling", 1)],
+    );
+    review(
+        "Review the whole repository for unsafe code, memory usage and dependency injection",
+        &[("unsafe code", 2), ("performance", 1), ("architecture", 1)],
+    );
+    // One worker does all of a simple request.
+    review(
+        "Review our code for untested and unmaintainable functions",
+        &[("review", 1)],
+    );
+    review(
+        "Is any of the code in this repository insecure or untested?",
+        &[("review", 1)],
+    );
+}
+
+#[test]
+fn symptoms_and_subjects_are_no_aspects() {
+    let bug = |text| check_aspects(text, "bug_investigation", &[("cause", 1)]);
+    bug("Check why the fleet test is slow");
+    bug("Why does the worker crash and leak memory after a reconnect?");
+    bug("Investigate the race in crates/bus that duplicates answers");
+    bug("Debug the panic in crates/worker when the queue is empty");
+    let research = |text, expected| check_aspects(text, "research", expected);
+    research("How does a worker handle errors?", &[("answer", 1)]);
+    research("Where are errors logged?", &[("answer", 1)]);
+    research(
+        "Explain how the whole project avoids races and slow paths",
+        &[
+            ("passages", 1),
+            ("structure", 1),
+            ("behaviour", 1),
+            ("decisions and limits", 1),
+        ],
+    );
+    research(
+        "Compare crates/lead and crates/worker in terms of maintainability and tests",
+        &[("crates/lead", 1), ("crates/worker", 1)],
+    );
+}
+
 #[test]
 fn steps_keep_their_order() {
     check(
