@@ -151,7 +151,7 @@ impl Handler {
                 if let Some(quality) = &answer.quality {
                     metrics::histogram!(names::ANSWER_COVERAGE_RATIO).record(quality.coverage);
                 }
-                info!(
+                debug!(
                     %query,
                     status = answer.status.as_str(),
                     findings = answer.findings().count(),

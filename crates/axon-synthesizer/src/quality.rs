@@ -5,7 +5,7 @@ use axon_protocol::QualityMetrics;
 /// What the measures are computed from.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
-    /// Aspects planned.
+    /// Aspects planned; none where only outputs were to be had.
     pub aspects: usize,
     /// Those of them with a kept finding.
     pub aspects_found: usize,

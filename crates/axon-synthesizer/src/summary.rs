@@ -80,7 +80,8 @@ pub(crate) fn summary(facts: &Facts<'_>) -> String {
 
 fn nothing_found(kind: Kind, facts: &Facts<'_>) -> String {
     let tasks = facts.plan.task_delegations.len();
-    let done = format!("{} of {tasks} tasks complete", facts.tasks_complete);
+    let noun = if tasks == 1 { "task" } else { "tasks" };
+    let done = format!("{} of {tasks} {noun} complete", facts.tasks_complete);
     if facts.plan.query.plan.is_some() {
         return format!("{done}.");
     }

@@ -363,7 +363,9 @@ fn counts(
     conflicts: usize,
     tasks_complete: usize,
 ) -> Counts {
-    let aspects = gathered.planned;
+    // A plan that came with its query and brought outputs instead of findings is as complete as its tasks are.
+    let outputs_only = input.plan.query.plan.is_some() && gathered.reported == 0;
+    let aspects = if outputs_only { 0 } else { gathered.planned };
     let found: BTreeSet<usize> = gathered
         .findings
         .iter()

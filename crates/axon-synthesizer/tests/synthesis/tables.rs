@@ -466,6 +466,16 @@ fn a_plan_of_diagnostic_tools_is_answered_with_its_outputs() {
     assert_eq!(whole.outputs, json!({ "t1": { "echo": 1 }, "t3": { "echo": 3 } }));
     assert_eq!(whole.quality.expect("measured").completeness, 1.0);
 
+    plan.aspects = vec!["an open objective".to_owned()];
+    assert_eq!(
+        answer(&plan, &results, StopReason::Finished)
+            .quality
+            .expect("measured")
+            .completeness,
+        1.0
+    );
+    plan.aspects.clear();
+
     let part = answer(&plan, &results[..2], StopReason::Deadline);
     assert_eq!(part.status, AnswerStatus::Partial);
     assert_eq!(
