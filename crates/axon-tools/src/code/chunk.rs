@@ -17,6 +17,8 @@ pub struct Chunk {
     pub end_line: u32,
     /// The function, type or heading it is; empty where it has no name.
     pub name: String,
+    /// Whether it is test code in a file that holds other code as well.
+    pub test: bool,
 }
 
 /// Cuts a file into chunks that cover it, in order.
@@ -35,23 +37,23 @@ pub fn chunks(path: &str, text: &str, source: Option<&Source>) -> Vec<Chunk> {
     let mut next = 1;
     for chunk in named {
         if chunk.line > next {
-            windows(next, chunk.line - 1, "", WINDOW_LINES, &mut out);
+            windows(next, chunk.line - 1, None, WINDOW_LINES, &mut out);
         }
         let start = chunk.line.max(next);
         if chunk.end_line < start {
             continue;
         }
-        windows(start, chunk.end_line, &chunk.name, CHUNK_LINES_MAX, &mut out);
+        windows(start, chunk.end_line, Some(&chunk), CHUNK_LINES_MAX, &mut out);
         next = chunk.end_line + 1;
     }
     let last = u32::try_from(lines).unwrap_or(u32::MAX);
     if next <= last {
-        windows(next, last, "", WINDOW_LINES, &mut out);
+        windows(next, last, None, WINDOW_LINES, &mut out);
     }
     out
 }
 
-fn windows(first: u32, last: u32, name: &str, size: usize, out: &mut Vec<Chunk>) {
+fn windows(first: u32, last: u32, named: Option<&Chunk>, size: usize, out: &mut Vec<Chunk>) {
     let size = u32::try_from(size).unwrap_or(u32::MAX);
     let mut line = first;
     while line <= last {
@@ -63,7 +65,8 @@ fn windows(first: u32, last: u32, name: &str, size: usize, out: &mut Vec<Chunk>)
         out.push(Chunk {
             line,
             end_line,
-            name: name.to_owned(),
+            name: named.map(|chunk| chunk.name.clone()).unwrap_or_default(),
+            test: named.is_some_and(|chunk| chunk.test),
         });
         line = end_line + 1;
     }
@@ -79,7 +82,7 @@ fn of_items(source: &Source) -> Vec<Chunk> {
             .is_some_and(|next| item.bytes.contains(&next.bytes.start))
             || item.is_function()
     };
-    let mut out: Vec<Chunk> = Vec::new();
+    let mut out: Vec<Chunk> = head(source).into_iter().collect();
     for (index, item) in source.items.iter().enumerate() {
         let nested = out.last().is_some_and(|last| item.line <= last.end_line);
         if !leaf(index) || nested {
@@ -90,9 +93,49 @@ fn of_items(source: &Source) -> Vec<Chunk> {
             line: with_prefix(source, item.line, floor),
             end_line: item.end_line,
             name: item.qualified(source.language),
+            test: item.test,
         });
     }
     out
+}
+
+/// What a file says of itself before its first item, under the name others know it by.
+fn head(source: &Source) -> Option<Chunk> {
+    let first_item = source.items.first().map_or(u32::MAX, |item| item.line);
+    let comments = source
+        .comments()
+        .iter()
+        .map(|range| (source.line_of(range.start), source.line_of(range.end.saturating_sub(1))));
+    let strings = source
+        .strings()
+        .first()
+        .map(|range| (source.line_of(range.start), source.line_of(range.end)));
+    let mut end_line = 0;
+    for (first, last) in comments.chain(strings) {
+        let is_of_file =
+            source.line(first).trim_start().starts_with("//!") || source.line(first).starts_with(['"', '#', '/']);
+        if first == end_line + 1 && is_of_file && last < first_item {
+            end_line = last;
+        }
+    }
+    // A comment that runs into the first item describes that item.
+    let own = end_line > 0 && (end_line + 1 < first_item || source.line(1).starts_with("//!"));
+    own.then(|| Chunk {
+        line: 1,
+        end_line,
+        name: module_name(&source.path),
+        test: false,
+    })
+}
+
+fn module_name(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let stem = parts.pop().and_then(|file| file.split('.').next()).unwrap_or_default();
+    if !matches!(stem, "lib" | "mod" | "main" | "__init__" | "index") {
+        return stem.to_owned();
+    }
+    parts.retain(|part| *part != "src");
+    parts.last().copied().unwrap_or(stem).to_owned()
 }
 
 fn with_prefix(source: &Source, line: u32, floor: u32) -> u32 {
@@ -140,6 +183,7 @@ fn sections(language: Language, text: &str) -> Vec<Chunk> {
             line: super::source::row(*index),
             end_line: u32::try_from(end).unwrap_or(u32::MAX),
             name,
+            test: false,
         });
     }
     out
@@ -188,6 +232,31 @@ mod tests {
                 (11, 11, String::new()),
             ]
         );
+    }
+
+    #[test]
+    fn the_head_of_a_file_stands_under_its_name() {
+        for (path, text, expected) in [
+            (
+                "a/pool.rs",
+                "//! Keeps connections.\n//! Few.\n\nuse x;\n\nfn f() {}\n",
+                Some((1, 2, "pool")),
+            ),
+            ("a/cache/src/lib.rs", "//! Caches.\nfn f() {}\n", Some((1, 1, "cache"))),
+            (
+                "a/store.py",
+                "\"\"\"Stores.\n\nMore.\n\"\"\"\nimport x\n\ndef f():\n    pass\n",
+                Some((1, 4, "store")),
+            ),
+            ("a/b.rs", "/// Of f.\nfn f() {}\n", Some((1, 2, "f"))),
+        ] {
+            let first = cut(path, text).into_iter().next();
+            assert_eq!(
+                first,
+                expected.map(|(a, b, name): (u32, u32, &str)| (a, b, name.to_owned())),
+                "{text}"
+            );
+        }
     }
 
     #[test]

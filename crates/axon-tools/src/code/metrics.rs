@@ -1,5 +1,5 @@
 //! `code.metrics`: length, cyclomatic complexity, nesting and parameters of functions, who calls them, and whether tests
-//! mention them. Counts by name: where several functions share one, their calls cannot be told apart.
+//! mention them. Counted by name: of functions that share one, or have one of a standard library's, no caller is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub struct FunctionMetrics {
     pub nesting: usize,
     /// Parameters, the receiver not counted.
     pub parameters: usize,
-    /// Calls of a function of this name outside tests, in the files looked at.
+    /// Calls of it outside tests, in the files of the scope; 0 where its name does not tell it from other functions.
     pub callers: usize,
     /// Files those calls are in.
     pub calling_files: usize,
@@ -118,12 +118,93 @@ pub struct MetricsParams {
 pub struct Mentions {
     calls: BTreeMap<String, BTreeMap<String, usize>>,
     in_tests: BTreeMap<String, usize>,
+    defined: BTreeMap<String, usize>,
 }
+
+/// Names that standard libraries give to methods of their own: who calls them cannot be told by the name.
+const COMMON_NAMES: &[&str] = &[
+    "new",
+    "default",
+    "get",
+    "set",
+    "get_mut",
+    "insert",
+    "remove",
+    "push",
+    "pop",
+    "len",
+    "is_empty",
+    "next",
+    "iter",
+    "into_iter",
+    "clear",
+    "contains",
+    "clone",
+    "from",
+    "into",
+    "try_from",
+    "try_into",
+    "fmt",
+    "to_string",
+    "drop",
+    "deref",
+    "poll",
+    "send",
+    "recv",
+    "read",
+    "write",
+    "open",
+    "close",
+    "flush",
+    "lock",
+    "join",
+    "map",
+    "filter",
+    "find",
+    "parse",
+    "from_str",
+    "as_str",
+    "as_ref",
+    "eq",
+    "cmp",
+    "hash",
+    "index",
+    "add",
+    "update",
+    "run",
+    "start",
+    "stop",
+    "call",
+    "build",
+    "name",
+    "path",
+    "take",
+    "replace",
+    "split",
+    "extend",
+    "append",
+    "keys",
+    "values",
+    "items",
+    "copy",
+    "encode",
+    "decode",
+    "format",
+    "strip",
+    "main",
+    "__init__",
+    "wait",
+    "spawn",
+    "with",
+];
 
 impl Mentions {
     /// Counts the calls outside tests and the names inside tests of a file.
     pub fn add(&mut self, source: &Source) {
         let text = &source.text;
+        for function in source.functions().filter(|function| !function.test) {
+            *self.defined.entry(function.name.clone()).or_default() += 1;
+        }
         walk(source.tree.root_node(), |node| {
             let kind = node.kind();
             let call = source.syntax.calls.iter().find(|(call, _)| *call == kind);
@@ -142,8 +223,11 @@ impl Mentions {
         });
     }
 
-    /// Calls of the name, and the number of files they are in.
+    /// Calls of the name, and the number of files they are in; none where the name does not tell which function it is.
     pub fn callers(&self, name: &str) -> (usize, usize) {
+        if COMMON_NAMES.contains(&name) || self.defined.get(name).is_some_and(|count| *count > 1) {
+            return (0, 0);
+        }
         self.calls
             .get(name)
             .map_or((0, 0), |files| (files.values().sum(), files.len()))
@@ -193,9 +277,6 @@ fn of_function(source: &Source, item: &Item, node: Node<'_>) -> FunctionMetrics 
             return false;
         }
         open.retain(|end| inner.start_byte() < *end);
-        let is_else_if = inner
-            .parent()
-            .is_some_and(|parent| matches!(parent.kind(), "else_clause"));
         if syntax.branches.contains(&kind) {
             complexity += 1;
         } else if syntax.arms.contains(&kind) {
@@ -204,7 +285,8 @@ fn of_function(source: &Source, item: &Item, node: Node<'_>) -> FunctionMetrics 
         } else if !inner.is_named() && syntax.short_circuits.contains(&kind) {
             complexity += 1;
         }
-        if syntax.nesting.contains(&kind) && !is_else_if {
+        // Asking for a parent walks down from the root, so it is asked for the few nodes that need it.
+        if syntax.nesting.contains(&kind) && inner.parent().is_none_or(|parent| parent.kind() != "else_clause") {
             open.push(inner.end_byte());
             nesting = nesting.max(open.len());
         }

@@ -19,7 +19,7 @@ use super::chunk::chunks;
 use super::files::{Files, LIST_BYTES_MAX};
 use super::search::Globs;
 use super::source::{Role, role_of};
-use super::terms::{for_each_term, query_terms, terms};
+use super::terms::{for_each_term, query_words, terms};
 use crate::{CallContext, Cost, Kind, Tool, ToolError, Toolbox, ToolboxError, blocking, fit, parse_params, schema_of};
 
 /// Results returned where a call names no number.
@@ -68,7 +68,7 @@ pub struct RankParams {
     /// Globs a path must match one of; those that begin with `!` exclude.
     #[serde(default)]
     pub globs: Vec<String>,
-    /// Only what its path says it is for, such as `library`; everything but foreign files if empty.
+    /// Only files, and code in them, that are for this, such as `library`; everything but foreign files if empty.
     #[serde(default)]
     pub roles: Vec<Role>,
     /// Most results, 1 to 100; 20 if absent.
@@ -91,18 +91,20 @@ pub struct Ranked {
     pub name: String,
     /// BM25; comparable within one call only.
     pub score: f64,
-    /// Terms of the question it holds.
+    /// Words of the question it holds, in one form or another.
     pub matched: Vec<String>,
     /// The lines that hold most of the terms.
     pub snippet: String,
     /// First line of the snippet.
     pub snippet_line: u32,
+    /// What it is for: that of its file, or test where it is test code.
+    pub role: Role,
 }
 
 /// What `code.rank` returns.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RankResult {
-    /// The terms looked up.
+    /// The words looked up.
     pub terms: Vec<String>,
     /// Files in the index.
     pub files: usize,
@@ -118,6 +120,7 @@ struct Entry {
     line: u32,
     end_line: u32,
     name: String,
+    test: bool,
 }
 
 struct Ranking {
@@ -190,14 +193,22 @@ impl Ranking {
             count += 1;
             let source = files.source(&file.path);
             let parts = chunks(&file.path, text.as_str(), source.as_deref());
-            let parts: Vec<(u32, u32, String)> = match unit {
-                Unit::Chunk => parts.into_iter().map(|c| (c.line, c.end_line, c.name)).collect(),
+            let parts: Vec<(u32, u32, String, bool)> = match unit {
+                Unit::Chunk => parts
+                    .into_iter()
+                    .map(|c| (c.line, c.end_line, c.name, c.test))
+                    .collect(),
                 Unit::File => {
                     let names: BTreeSet<String> = parts.into_iter().map(|c| c.name).filter(|n| !n.is_empty()).collect();
-                    vec![(1, text.line_count(), names.into_iter().collect::<Vec<_>>().join(" "))]
+                    vec![(
+                        1,
+                        text.line_count(),
+                        names.into_iter().collect::<Vec<_>>().join(" "),
+                        false,
+                    )]
                 }
             };
-            for (line, end_line, chunk_name) in parts {
+            for (line, end_line, chunk_name, test) in parts {
                 let Some(lines) = text.lines(line, end_line).filter(|lines| !lines.trim().is_empty()) else {
                     continue;
                 };
@@ -212,6 +223,7 @@ impl Ranking {
                     line,
                     end_line,
                     name,
+                    test,
                 });
             }
         }
@@ -307,10 +319,13 @@ fn snippet(lines: &[&str], terms: &BTreeSet<String>) -> (usize, Vec<String>) {
 }
 
 fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
-    let mut wanted = query_terms(&params.query);
+    let mut wanted = query_words(&params.query);
     if wanted.is_empty() {
         // Nothing but words that carry no meaning: look for them all the same.
-        wanted = terms(&params.query);
+        wanted = terms(&params.query)
+            .into_iter()
+            .map(|term| (term.clone(), term))
+            .collect();
     }
     if wanted.is_empty() {
         return Err(ToolError::invalid_params(
@@ -318,6 +333,8 @@ fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
         ));
     }
     wanted.truncate(TERMS_MAX);
+    let words: BTreeMap<String, String> = wanted.iter().cloned().collect();
+    let wanted: Vec<String> = wanted.into_iter().map(|(term, _)| term).collect();
     let globs = Globs::new(&params.globs)?;
     let ranking = ranking(files, params.unit)?;
     let limit = params.max_results.unwrap_or(RESULTS_DEFAULT).clamp(1, RESULTS_MAX);
@@ -328,15 +345,14 @@ fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
         let Some(entry) = ranking.entries.get(number) else {
             continue;
         };
-        let passes = *passes.entry(&entry.path).or_insert_with(|| {
-            let role = role_of(&entry.path);
-            globs.matches(&entry.path)
-                && if params.roles.is_empty() {
-                    role != Role::Foreign
-                } else {
-                    params.roles.contains(&role)
-                }
-        });
+        let wanted_path = *passes.entry(&entry.path).or_insert_with(|| globs.matches(&entry.path));
+        let role = if entry.test { Role::Test } else { role_of(&entry.path) };
+        let wanted_role = if params.roles.is_empty() {
+            role != Role::Foreign
+        } else {
+            params.roles.contains(&role)
+        };
+        let passes = wanted_path && wanted_role;
         if !passes {
             continue;
         }
@@ -351,6 +367,10 @@ fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
             .filter(|t| terms_wanted.contains(t))
             .collect();
         matched.extend(named);
+        let mut matched: Vec<String> = matched
+            .into_iter()
+            .filter_map(|term| words.get(&term).cloned())
+            .collect();
         matched.sort();
         matched.dedup();
         let shown: Vec<String> = lines
@@ -368,6 +388,7 @@ fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
             matched,
             snippet: shown.join("\n"),
             snippet_line: entry.line + u32::try_from(start).unwrap_or(0),
+            role,
         });
         if results.len() >= limit {
             break;
@@ -375,7 +396,7 @@ fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
     }
     let (results, _) = fit(results, LIST_BYTES_MAX);
     Ok(RankResult {
-        terms: wanted,
+        terms: words.into_values().collect::<BTreeSet<_>>().into_iter().collect(),
         files: ranking.files,
         units: ranking.entries.len(),
         results,

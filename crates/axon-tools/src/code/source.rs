@@ -200,6 +200,10 @@ impl Source {
             let Some(name) = node.child_by_field_name(form.name_field) else {
                 return true;
             };
+            if form.kind == ItemKind::Module && node.child_by_field_name("body").is_none() {
+                // `mod name;` only points at another file.
+                return false;
+            }
             let name = plain_name(node_text(name, &text));
             let container = open.iter().rev().find_map(|(_, name, _)| name.clone());
             let test = open.iter().any(|(_, _, test)| *test) || (self.syntax.is_test)(node, &text);
@@ -320,14 +324,33 @@ impl Source {
         String::from_utf8(bytes).unwrap_or_default()
     }
 
-    /// Lines that hold something besides white space and comments.
+    /// Lines that hold something besides white space, comments and documentation.
     pub fn code_lines(&self, item: &Item) -> usize {
+        let prose = self
+            .strings
+            .iter()
+            .filter(|range| item.bytes.contains(&range.start) && self.is_docstring(range));
+        let prose: Vec<(u32, u32)> = prose
+            .chain(&self.comments)
+            .map(|range| (self.line_of(range.start), self.line_of(range.end.saturating_sub(1))))
+            .collect();
         (item.line..=item.end_line)
             .filter(|line| {
                 let text = self.line(*line).trim_start();
-                !text.is_empty() && !text.starts_with("//") && !text.starts_with('#')
+                let inside = prose.iter().any(|(first, last)| (first + 1..=*last).contains(line));
+                let starts = ["//", "#", "/*", "\"\"\"", "r\"\"\"", "'''"]
+                    .iter()
+                    .any(|mark| text.starts_with(mark));
+                !text.is_empty() && !inside && !starts
             })
             .count()
+    }
+
+    /// Whether a string stands alone as a statement, as documentation in Python does.
+    fn is_docstring(&self, range: &Range<usize>) -> bool {
+        let before = self.line(self.line_of(range.start)).trim_start();
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        before.starts_with(text.lines().next().unwrap_or_default()) && (text.contains("\"\"\"") || text.contains("'''"))
     }
 }
 
@@ -477,6 +500,18 @@ mod tests {
                 (Function, "test_it".into(), false, true, false, true),
             ]
         );
+    }
+
+    #[test]
+    fn documentation_is_no_code() {
+        let text = "def f(a):\n    \"\"\"Says\n    a lot.\n    \"\"\"\n    # why\n    x = \"\"\"kept\n    too\"\"\"\n\n    return x\n";
+        let source = parse("a.py", text);
+        assert_eq!(source.code_lines(&source.items[0]), 4);
+        let source = parse(
+            "a.rs",
+            "fn f() {\n    /* one\n       two */\n    // three\n    let x = 1;\n}\n",
+        );
+        assert_eq!(source.code_lines(&source.items[0]), 3);
     }
 
     #[test]

@@ -206,17 +206,32 @@ fn cut(mut term: String) -> String {
 
 /// The terms of a question, each once, in order, without words that carry no meaning.
 pub fn query_terms(text: &str) -> Vec<String> {
+    query_words(text).into_iter().map(|(term, _)| term).collect()
+}
+
+/// The terms of a question with the words they were made of, for people.
+pub fn query_words(text: &str) -> Vec<(String, String)> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
-    for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-        if is_empty_word(word) {
+    let mut add = |term: String, word: &str| {
+        if term.len() > 1 && seen.insert(term.clone()) {
+            out.push((term, word.to_lowercase()));
+        }
+    };
+    for word in text
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(|word| word.trim_matches('_'))
+    {
+        if word.is_empty() || is_empty_word(word) {
             continue;
         }
-        for_each_term(word, |term| {
-            if term.len() > 1 && seen.insert(term.clone()) {
-                out.push(term);
-            }
-        });
+        let parts = split_identifier(word);
+        if parts.len() > 1 {
+            add(cut(word.to_lowercase()), word);
+        }
+        for part in parts {
+            add(cut(stem(&part.to_lowercase())), part);
+        }
     }
     out
 }

@@ -70,18 +70,31 @@ impl Brief {
     pub fn of(task: &Task, workspace: &Workspace) -> Self {
         let delegation = &task.delegation;
         let context = &delegation.context;
-        let known: Vec<&str> =
-            workspace.files_in(&delegation.boundaries.scope).into_iter().map(|file| file.path.as_str()).collect();
+        let known: Vec<&str> = workspace
+            .files_in(&delegation.boundaries.scope)
+            .into_iter()
+            .map(|file| file.path.as_str())
+            .collect();
         let mut named = texts(context, "paths");
         named.extend(path_like(&task.query));
         let (paths, frames) = resolve(&named, &known);
         let mut keywords = texts(context, "keywords");
         if keywords.is_empty() {
-            keywords = task.query.split_whitespace().map(trimmed).filter(|word| !is_empty_word(word)).map(str::to_owned).collect();
+            keywords = task
+                .query
+                .split_whitespace()
+                .map(trimmed)
+                .filter(|word| !is_empty_word(word))
+                .map(str::to_owned)
+                .collect();
         }
         let mut symbols = texts(context, "symbols");
         symbols.extend(symbol_like(&task.query));
-        let symbols = unique(symbols.into_iter().map(|symbol| symbol.trim_end_matches("()").to_owned()));
+        let symbols = unique(
+            symbols
+                .into_iter()
+                .map(|symbol| symbol.trim_end_matches("()").to_owned()),
+        );
         let mut quotes = texts(context, "quotes");
         quotes.extend(quoted(&task.query));
         Self {
@@ -91,7 +104,11 @@ impl Brief {
             aspect: delegation.aspect.clone(),
             playbook: delegation.playbook.clone(),
             keywords: unique(keywords.into_iter()),
-            quotes: unique(quotes.into_iter().filter(|quote| !symbols.contains(quote) && quote.split_whitespace().count() > 1)),
+            quotes: unique(
+                quotes
+                    .into_iter()
+                    .filter(|quote| !symbols.contains(quote) && quote.split_whitespace().count() > 1),
+            ),
             symbols,
             subjects: unique(texts(context, "subjects").into_iter()),
             key_questions: delegation.key_questions.iter().take(NAMES_MAX).cloned().collect(),
@@ -113,13 +130,29 @@ impl Brief {
     /// Words of the query that say what it is about, beyond the words every question of its kind has.
     pub fn topic(&self) -> Vec<String> {
         let generic: BTreeSet<String> = query_terms(GENERIC_WORDS).into_iter().collect();
-        query_terms(&self.keywords.join(" ")).into_iter().filter(|term| !generic.contains(term)).collect()
+        let words = self
+            .keywords
+            .iter()
+            .flat_map(|keyword| keyword.split_whitespace())
+            .map(trimmed);
+        let telling = words.filter(|word| {
+            let terms = query_terms(word);
+            !is_empty_word(word) && !terms.is_empty() && !terms.iter().all(|term| generic.contains(term))
+        });
+        let telling = telling
+            .chain(self.symbols.iter().map(String::as_str))
+            .map(str::to_owned);
+        unique(telling)
     }
 
     /// The aspect as lower-case words joined by `_`.
     pub fn aspect_key(&self) -> String {
-        let words: Vec<String> =
-            self.aspect.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+        let words: Vec<String> = self
+            .aspect
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect();
         words.join("_")
     }
 }
@@ -128,7 +161,7 @@ impl Brief {
 const GENERIC_WORDS: &str = "review audit check analyse analyze investigate inspect look problem issue bug error handling quality risk \
     panic unhandled security performance concurrency correctness maintainability complexity tests coverage improve \
     improvement suggest recommend report finding important main critical source file files module crate package function \
-    functions summary summarize describe understand work works architecture design weakness vulnerability race deadlock";
+    functions summary summarize describe understand work works architecture design weakness vulnerability race deadlock compare comparison contrast difference versus";
 
 /// A call with a name, a tool and parameters.
 pub fn call(tool_id: impl Into<String>, tool_name: &str, params: Value) -> ToolCall {
@@ -143,8 +176,16 @@ pub fn call(tool_id: impl Into<String>, tool_name: &str, params: Value) -> ToolC
 }
 
 fn texts(context: &Value, key: &str) -> Vec<String> {
-    let Some(Value::Array(values)) = context.get(key) else { return Vec::new() };
-    values.iter().filter_map(Value::as_str).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+    let Some(Value::Array(values)) = context.get(key) else {
+        return Vec::new();
+    };
+    values
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn unique(names: impl Iterator<Item = String>) -> Vec<String> {
@@ -180,9 +221,14 @@ fn symbol_like(query: &str) -> Vec<String> {
     let words = query.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '`' | ';' | '?' | '!'));
     words
         .map(|word| word.trim_matches(|c: char| matches!(c, '.' | ':' | '\'' | '(' | ')')))
-        .filter(|word| !word.contains(['/', '.']) && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':')))
         .filter(|word| {
-            let inner_capital = word.chars().zip(word.chars().skip(1)).any(|(a, b)| a.is_lowercase() && b.is_uppercase());
+            !word.contains(['/', '.']) && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+        })
+        .filter(|word| {
+            let inner_capital = word
+                .chars()
+                .zip(word.chars().skip(1))
+                .any(|(a, b)| a.is_lowercase() && b.is_uppercase());
             word.len() > 2 && (word.trim_matches('_').contains('_') || word.contains("::") || inner_capital)
         })
         .map(str::to_owned)
@@ -190,7 +236,11 @@ fn symbol_like(query: &str) -> Vec<String> {
 }
 
 fn quoted(query: &str) -> Vec<String> {
-    ['"', '`'].iter().flat_map(|mark| query.split(*mark).skip(1).step_by(2)).map(|quote| quote.trim().to_owned()).collect()
+    ['"', '`']
+        .iter()
+        .flat_map(|mark| query.split(*mark).skip(1).step_by(2))
+        .map(|quote| quote.trim().to_owned())
+        .collect()
 }
 
 /// The files and directories that paths of a question mean, and the lines where it names them.
@@ -198,8 +248,15 @@ fn resolve(named: &[String], known: &[&str]) -> (Vec<String>, Vec<Frame>) {
     let (mut paths, mut frames) = (BTreeSet::new(), BTreeSet::new());
     for name in named {
         let mut parts = name.split(':');
-        let path = parts.next().unwrap_or_default().trim_start_matches("./").trim_end_matches('/');
-        let line = parts.next().and_then(|line| line.parse::<u32>().ok()).filter(|line| *line > 0);
+        let path = parts
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("./")
+            .trim_end_matches('/');
+        let line = parts
+            .next()
+            .and_then(|line| line.parse::<u32>().ok())
+            .filter(|line| *line > 0);
         if path.is_empty() {
             continue;
         }
@@ -210,28 +267,38 @@ fn resolve(named: &[String], known: &[&str]) -> (Vec<String>, Vec<Frame>) {
         }
         let ending = format!("/{path}");
         // A stack trace may begin with the path of another machine: its end is what both have.
-        let meant: Vec<&&str> =
-            known.iter().filter(|file| **file == path || file.ends_with(&ending) || path.ends_with(&format!("/{file}"))).collect();
+        let meant: Vec<&&str> = known
+            .iter()
+            .filter(|file| **file == path || file.ends_with(&ending) || path.ends_with(&format!("/{file}")))
+            .collect();
         if meant.len() > PATH_MEANINGS_MAX {
             continue;
         }
         for file in meant {
             paths.insert((*file).to_owned());
             if let Some(line) = line {
-                frames.insert(Frame { path: (*file).to_owned(), line });
+                frames.insert(Frame {
+                    path: (*file).to_owned(),
+                    line,
+                });
             }
         }
     }
-    (paths.into_iter().take(NAMES_MAX).collect(), frames.into_iter().take(NAMES_MAX).collect())
+    (
+        paths.into_iter().take(NAMES_MAX).collect(),
+        frames.into_iter().take(NAMES_MAX).collect(),
+    )
 }
 
 fn leads(task: &Task) -> Vec<Lead> {
     let findings = task.upstream.iter().flat_map(|upstream| &upstream.findings);
     let sources = findings.flat_map(|finding| finding.evidence.iter().map(move |evidence| (finding, evidence)));
     let leads = sources.filter_map(|(finding, evidence)| match evidence {
-        Evidence::Source { path, line, .. } => {
-            Some(Lead { path: path.clone(), line: *line, subject: finding.subject.clone() })
-        }
+        Evidence::Source { path, line, .. } => Some(Lead {
+            path: path.clone(),
+            line: *line,
+            subject: finding.subject.clone(),
+        }),
         _ => None,
     });
     leads.take(NAMES_MAX).collect()
@@ -243,7 +310,12 @@ mod tests {
 
     #[test]
     fn paths_mean_files_and_lines() {
-        let known = ["crates/a/src/lib.rs", "crates/b/src/lib.rs", "docs/guide.md", "src/http.rs"];
+        let known = [
+            "crates/a/src/lib.rs",
+            "crates/b/src/lib.rs",
+            "docs/guide.md",
+            "src/http.rs",
+        ];
         for (named, paths, frames) in [
             ("docs/", &["docs"][..], &[][..]),
             ("http.rs", &["src/http.rs"], &[]),
@@ -254,7 +326,11 @@ mod tests {
         ] {
             let (found, lines) = resolve(&[named.to_owned()], &known);
             assert_eq!(found, paths, "{named}");
-            assert_eq!(lines.iter().map(|f| (f.path.as_str(), f.line)).collect::<Vec<_>>(), frames, "{named}");
+            assert_eq!(
+                lines.iter().map(|f| (f.path.as_str(), f.line)).collect::<Vec<_>>(),
+                frames,
+                "{named}"
+            );
         }
     }
 

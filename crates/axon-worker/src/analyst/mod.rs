@@ -3,6 +3,7 @@
 //! It uses no tool, path, call or second beyond what the task allows, and the same task gives the same findings.
 
 mod brief;
+mod passage;
 mod results;
 mod run;
 mod write;

@@ -22,13 +22,18 @@ impl Results {
                     self.values.insert(outcome.tool_id, (outcome.tool, value));
                 }
                 CallStatus::Failed(error) => {
-                    self.failures.insert(outcome.tool_id, format!("`{}` failed: {error}", outcome.tool));
+                    self.failures
+                        .insert(outcome.tool_id, format!("`{}` failed: {error}", outcome.tool));
                 }
                 CallStatus::Skipped(reason) => {
-                    self.failures.insert(outcome.tool_id, format!("`{}` was not run: {reason}", outcome.tool));
+                    self.failures
+                        .insert(outcome.tool_id, format!("`{}` was not run: {reason}", outcome.tool));
                 }
                 CallStatus::Cancelled => {
-                    self.failures.insert(outcome.tool_id, format!("`{}` was stopped before it ended", outcome.tool));
+                    self.failures.insert(
+                        outcome.tool_id,
+                        format!("`{}` was stopped before it ended", outcome.tool),
+                    );
                 }
             }
         }
@@ -43,7 +48,9 @@ impl Results {
     /// What the calls whose ids begin with `prefix` returned, in the order of their ids.
     pub fn all<T: DeserializeOwned>(&self, prefix: &str) -> Vec<(String, T)> {
         let named = self.values.iter().filter(|(id, _)| id.starts_with(prefix));
-        named.filter_map(|(id, (_, value))| Some((id.clone(), T::deserialize(value).ok()?))).collect()
+        named
+            .filter_map(|(id, (_, value))| Some((id.clone(), T::deserialize(value).ok()?)))
+            .collect()
     }
 
     /// Whether no call returned anything.

@@ -65,7 +65,14 @@ pub async fn investigate(
     let mut context = context.clone();
     context.workspace = Some(Arc::clone(&workspace));
     context.scope = task.delegation.boundaries.scope.clone().into();
-    let mut work = Work { task, executor, context, results: Results::default(), usage: 0, run: RunStatistics::default(), notes: Vec::new() };
+    let mut work = Work {
+        task,
+        executor,
+        context,
+        results: Results::default(),
+        usage: 0,
+        run: RunStatistics::default(),
+    };
     if brief.files == 0 {
         let reason = "there is no file in the task's scope: look at its `scope` and at the workspace".to_owned();
         return work.end(Conclusion::default(), TaskStatus::Failed, Some(reason));
@@ -75,9 +82,15 @@ pub async fn investigate(
         refused = work.round(2, follow_up(&brief, &work.results), sink).await.err();
     }
     if work.results.is_empty() {
-        let reason = refused.or_else(|| work.stopped()).or_else(|| work.results.failures().first().cloned());
-        let reason = reason.unwrap_or_else(|| {
-            format!("none of the tools this task may use helps here; it may use: {}", task.delegation.allowed_tools.join(", "))
+        let reason = refused
+            .or_else(|| work.stopped())
+            .or_else(|| work.results.failures().first().cloned());
+        let reason = reason.unwrap_or_else(|| match task.delegation.boundaries.max_tool_calls {
+            0 => "the task may make no tool call: raise its `max_tool_calls`".to_owned(),
+            _ => {
+                let may_use = task.delegation.allowed_tools.join(", ");
+                format!("none of the tools this task may use helps here; it may use: {may_use}")
+            }
         });
         return work.end(Conclusion::default(), TaskStatus::Failed, Some(reason));
     }
@@ -86,13 +99,23 @@ pub async fn investigate(
     let concluded = tokio::task::spawn_blocking(move || conclude(&brief, &results, &workspace)).await;
     let (conclusion, defect) = match concluded {
         Ok(conclusion) => (conclusion, None),
-        Err(error) => (Conclusion::default(), Some(format!("the findings could not be written: {error}"))),
+        Err(error) => (
+            Conclusion::default(),
+            Some(format!("the findings could not be written: {error}")),
+        ),
     };
     for finding in &conclusion.findings {
         sink(Progress::Found(Box::new(finding.clone())));
     }
-    let reason = defect.or(refused).or_else(|| work.stopped()).or_else(|| work.results.failures().first().cloned());
-    let status = if reason.is_some() { TaskStatus::Partial } else { TaskStatus::Complete };
+    let reason = defect
+        .or(refused)
+        .or_else(|| work.stopped())
+        .or_else(|| work.results.failures().first().cloned());
+    let status = if reason.is_some() {
+        TaskStatus::Partial
+    } else {
+        TaskStatus::Complete
+    };
     work.end(conclusion, status, reason)
 }
 
@@ -104,7 +127,6 @@ struct Work<'t> {
     results: Results,
     usage: usize,
     run: RunStatistics,
-    notes: Vec<String>,
 }
 
 impl Work<'_> {
@@ -113,7 +135,10 @@ impl Work<'_> {
         if calls.is_empty() {
             return Ok(());
         }
-        sink(Progress::Round { round, calls: calls.len() });
+        sink(Progress::Round {
+            round,
+            calls: calls.len(),
+        });
         let sink = Mutex::new(sink);
         let on_event = |event: ToolEvent<'_>| {
             if let ToolEvent::Ended { outcome } = event {
@@ -126,8 +151,22 @@ impl Work<'_> {
                 });
             }
         };
-        let limit = self.task.delegation.boundaries.max_tool_calls.saturating_sub(self.usage);
-        let run = self.executor.run(calls, &self.context, &self.task.delegation.allowed_tools, limit, on_event).await;
+        let limit = self
+            .task
+            .delegation
+            .boundaries
+            .max_tool_calls
+            .saturating_sub(self.usage);
+        let run = self
+            .executor
+            .run(
+                calls,
+                &self.context,
+                &self.task.delegation.allowed_tools,
+                limit,
+                on_event,
+            )
+            .await;
         let run = run.map_err(|refusal| format!("the calls of round {round} were refused: {refusal}"))?;
         self.usage += run.calls_made();
         self.run = joined(&self.run, &run);
@@ -136,20 +175,13 @@ impl Work<'_> {
     }
 
     /// The calls the task may still make, most important first.
-    fn within_boundaries(&mut self, calls: Vec<ToolCall>) -> Vec<ToolCall> {
+    fn within_boundaries(&self, calls: Vec<ToolCall>) -> Vec<ToolCall> {
         let delegation = &self.task.delegation;
         let toolbox = self.executor.toolbox();
-        let (mut kept, mut missing) = (Vec::new(), Vec::new());
-        for call in calls {
-            if allowed(&call.tool_name, &delegation.allowed_tools) && toolbox.get(&call.tool_name).is_some() {
-                kept.push(call);
-            } else if !missing.contains(&call.tool_name) {
-                missing.push(call.tool_name);
-            }
-        }
-        if !missing.is_empty() {
-            self.notes.push(format!("The task may not use {}, so what they would have shown is not considered.", missing.join(", ")));
-        }
+        let usable = |call: &ToolCall| {
+            allowed(&call.tool_name, &delegation.allowed_tools) && toolbox.get(&call.tool_name).is_some()
+        };
+        let mut kept: Vec<ToolCall> = calls.into_iter().filter(usable).collect();
         kept.truncate(delegation.boundaries.max_tool_calls.saturating_sub(self.usage));
         kept
     }
@@ -159,18 +191,23 @@ impl Work<'_> {
         if self.context.cancel.is_cancelled() {
             return Some("the task was cancelled".to_owned());
         }
-        let late = self.context.deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
+        let late = self
+            .context
+            .deadline
+            .is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
         late.then(|| "the deadline of the task passed".to_owned())
     }
 
     fn end(self, conclusion: Conclusion, status: TaskStatus, reason: Option<String>) -> Investigation {
         let mut notes = conclusion.notes;
-        notes.extend(self.notes);
         notes.extend(self.results.failures());
         Investigation {
             findings: conclusion.findings,
             notes,
-            usage: Usage { tool_calls: self.usage as u64, ..Usage::default() },
+            usage: Usage {
+                tool_calls: self.usage as u64,
+                ..Usage::default()
+            },
             run: self.run,
             status,
             reason,
@@ -184,13 +221,21 @@ fn joined(first: &RunStatistics, second: &Run) -> RunStatistics {
     let sequential_ms = first.sequential_ms + second.sequential_ms;
     let parallel_ms = first.parallel_ms + second.parallel_ms;
     let lower_bound_ms = first.lower_bound_ms + second.lower_bound_ms;
-    let saved = if sequential_ms > 0.0 { (sequential_ms - parallel_ms) / sequential_ms * 100.0 } else { 0.0 };
+    let saved = if sequential_ms > 0.0 {
+        (sequential_ms - parallel_ms) / sequential_ms * 100.0
+    } else {
+        0.0
+    };
     RunStatistics {
         sequential_ms,
         parallel_ms,
         time_saved_percent: saved.max(0.0),
         critical_path_ms: first.critical_path_ms + second.critical_path_ms,
         lower_bound_ms,
-        makespan_ratio: if lower_bound_ms > 0.0 { parallel_ms / lower_bound_ms } else { 1.0 },
+        makespan_ratio: if lower_bound_ms > 0.0 {
+            parallel_ms / lower_bound_ms
+        } else {
+            1.0
+        },
     }
 }

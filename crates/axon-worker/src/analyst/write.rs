@@ -45,6 +45,8 @@ pub struct Draft {
     pub tool: &'static str,
     /// What shows it.
     pub evidence: Vec<Evidence>,
+    /// Where it comes from; the place of the first evidence if absent.
+    pub origin: Option<String>,
 }
 
 impl Draft {
@@ -63,6 +65,7 @@ impl Draft {
             polarity: Polarity::Positive,
             tool,
             evidence: Vec::new(),
+            origin: None,
         }
     }
 }
@@ -79,7 +82,13 @@ pub struct Writer<'w> {
 impl<'w> Writer<'w> {
     /// A writer for a task.
     pub fn new(brief: &'w Brief, workspace: &'w Workspace) -> Self {
-        Self { brief, workspace, seen: BTreeSet::new(), conclusion: Conclusion::default(), limit: FINDINGS_MAX }
+        Self {
+            brief,
+            workspace,
+            seen: BTreeSet::new(),
+            conclusion: Conclusion::default(),
+            limit: FINDINGS_MAX,
+        }
     }
 
     /// The workspace.
@@ -129,8 +138,10 @@ impl<'w> Writer<'w> {
 
     /// Writes a finding, unless it has no evidence, was written before, or there are enough. Says whether it did.
     pub fn write(&mut self, draft: Draft) -> bool {
-        let Some(first) = draft.evidence.first() else { return false };
-        let origin = first.location();
+        let Some(first) = draft.evidence.first() else {
+            return false;
+        };
+        let origin = draft.origin.clone().unwrap_or_else(|| first.location());
         let claim = sentence(&draft.claim);
         let key = format!("{}|{origin}|{claim}", self.brief.aspect);
         if self.conclusion.findings.len() >= self.limit || !self.seen.insert(format!("{origin}|{claim}")) {
@@ -170,7 +181,11 @@ impl<'w> Writer<'w> {
 
 /// Evidence that is a tool's own figures, where a claim is about everything looked at.
 pub fn tool_evidence(tool: &str, params: Value, figures: &str) -> Evidence {
-    Evidence::ToolCall { tool: tool.to_owned(), params, quote: figures.chars().take(TOOL_QUOTE_CHARS_MAX).collect() }
+    Evidence::ToolCall {
+        tool: tool.to_owned(),
+        params,
+        quote: figures.chars().take(TOOL_QUOTE_CHARS_MAX).collect(),
+    }
 }
 
 /// One line that begins with a capital and ends without a full stop.
@@ -178,7 +193,12 @@ fn sentence(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = text.trim_end_matches('.').trim_end();
     let mut chars = text.chars();
+    let is_name = text
+        .split(' ')
+        .next()
+        .is_some_and(|word| word.contains(['/', '_', '.']));
     match chars.next() {
+        Some(_) if is_name => text.to_owned(),
         Some(first) => first.to_uppercase().collect::<String>() + chars.as_str(),
         None => String::new(),
     }

@@ -24,6 +24,8 @@ pub enum Check {
     Endless,
     /// The collection that is iterated is changed in the loop, which goes on afterwards.
     ModifiedWhileIterated,
+    /// Neither the test nor a function of the file that it calls checks anything.
+    ChecksNothing,
     /// No sibling attribute gives a reason.
     WithoutReason,
 }
@@ -39,6 +41,7 @@ impl Check {
             Check::ChangedInFunction => changed_in_function(source, node),
             Check::Endless => endless(source, node),
             Check::ModifiedWhileIterated => modified_while_iterated(source, node),
+            Check::ChecksNothing => checks_nothing(source, node),
             Check::WithoutReason => !node_text(node, &source.text).contains("reason"),
         }
     }
@@ -55,6 +58,30 @@ fn any(node: Node<'_>, mut holds: impl FnMut(Node<'_>) -> bool) -> bool {
         !found
     });
     found
+}
+
+fn checks_nothing(source: &Source, test: Node<'_>) -> bool {
+    let Some(body) = test.child_by_field_name("body") else {
+        return false;
+    };
+    // A test of one statement hands its work to something that cannot be seen from here.
+    if body.named_child_count() < 2 {
+        return false;
+    }
+    !any(body, |inner| {
+        let callee = inner
+            .child_by_field_name("function")
+            .filter(|_| matches!(inner.kind(), "call_expression" | "call"));
+        let name = callee.map(|callee| crate::code::metrics::last_name(text(source, callee)));
+        let helpers = source.functions().filter(|helper| Some(helper.name.as_str()) == name);
+        helpers
+            .map(|helper| source.text.get(helper.bytes.clone()).unwrap_or_default())
+            .any(|helper| {
+                ["assert", "panic!", "expect(", "unwrap()", "raise", "fail("]
+                    .iter()
+                    .any(|check| helper.contains(check))
+            })
+    })
 }
 
 fn alive_across_await(source: &Source, binding: Node<'_>) -> bool {
@@ -99,11 +126,14 @@ fn unlimited_recursion(source: &Source, call: Node<'_>, function: Node<'_>) -> b
         .child_by_field_name("function")
         .map(|callee| text(source, callee))
         .unwrap_or_default();
-    // Only calls that surely reach the same function: by its bare name, or on `self`.
-    let itself = callee == name
-        || ["self.", "Self::", "cls."]
-            .iter()
-            .any(|on| callee.strip_prefix(on) == Some(name));
+    // Only calls that surely reach the same function: a free one by its bare name, a method on `self` or its type.
+    let containers = ["impl_item", "trait_item", "class_definition"];
+    let is_method = std::iter::successors(function.parent(), |outer| outer.parent())
+        .any(|outer| containers.contains(&outer.kind()));
+    let on_itself = ["self.", "Self::", "cls."]
+        .iter()
+        .any(|on| callee.strip_prefix(on) == Some(name));
+    let itself = if is_method { on_itself } else { callee == name };
     let whole = text(source, function).to_lowercase();
     let limited = ["depth", "limit", "level", "budget", "fuel", "remaining", "recursion"]
         .iter()

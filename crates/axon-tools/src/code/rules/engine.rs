@@ -11,6 +11,7 @@ use super::RuleMatch;
 use super::pack::{LanguageQuery, Per, Region, Rule, RuleSet};
 use crate::code::source::{Item, Role, Source, line_starts, role_of, row};
 use crate::code::syntax::node_text;
+use crate::{Kind, language_of};
 
 /// Places of one match that are listed.
 const LINES_MAX: usize = 20;
@@ -100,7 +101,8 @@ pub fn apply_to_text(path: &str, text: &str, set: &RuleSet, chosen: &dyn Fn(&Rul
         .filter(|rule| rule.language.is_empty() && chosen(rule) && role_fits(rule, role))
     {
         // Without a grammar, what is a comment or code cannot be told.
-        if rule.data.pattern_in == Region::Code {
+        let is_code = language_of(path).kind == Kind::Code;
+        if rule.data.pattern_in == Region::Code || (rule.data.pattern_in != Region::Text && !is_code) {
             continue;
         }
         let Some(pattern) = &rule.pattern else { continue };
@@ -207,6 +209,7 @@ fn holds(
     let item = source.function_at(bytes.start);
     let item_code = item.and_then(|item| code.get(item.bytes.clone())).unwrap_or_default();
     let item_name = item.map(|item| item.name.as_str()).unwrap_or_default();
+    let qualified = item.map(|item| item.qualified(source.language)).unwrap_or_default();
     let matches = |regex: &Option<regex::Regex>, text: &str| regex.as_ref().is_none_or(|regex| regex.is_match(text));
     let differs = |regex: &Option<regex::Regex>, text: &str| regex.as_ref().is_none_or(|regex| !regex.is_match(text));
     let by_text = matches(&rule.text, matched)
@@ -215,6 +218,7 @@ fn holds(
         && differs(&rule.function_text_not, item_code)
         && matches(&rule.function_name, item_name)
         && differs(&rule.function_name_not, item_name)
+        && differs(&rule.function_name_not, &qualified)
         && differs(&rule.path_not, &source.path)
         && differs(&rule.file_text_not, &source.text)
         && (rule.doc_not.is_none() || differs(&rule.doc_not, &documentation(source, item)));
@@ -507,6 +511,10 @@ fn found(
         function_line: function.as_ref().map(|(item, _)| item.line),
         public: function.as_ref().is_some_and(|(item, _)| item.public),
         in_fallible,
+        function_end: function.as_ref().map(|(item, _)| item.end_line),
+        complexity: 0,
+        callers: 0,
+        calling_files: 0,
         line,
         lines,
         places,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::files::{Files, LIST_BYTES_MAX};
+use super::metrics::{Mentions, last_name, measure};
 use super::source::PARSE_BYTES_MAX;
 use super::syntax::syntax_of;
 use crate::{CallContext, Cost, Kind, Tool, ToolError, Toolbox, ToolboxError, blocking, fit, parse_params, schema_of};
@@ -73,6 +74,18 @@ pub struct RuleMatch {
     /// Whether the function returns a `Result`.
     #[serde(default)]
     pub in_fallible: bool,
+    /// Where the function ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function_end: Option<u32>,
+    /// Cyclomatic complexity of the function; 0 where the places are in none.
+    #[serde(default)]
+    pub complexity: usize,
+    /// Calls of it outside tests, in the files of the scope; 0 where its name does not tell it from other functions.
+    #[serde(default)]
+    pub callers: usize,
+    /// Files those calls are in.
+    #[serde(default)]
+    pub calling_files: usize,
     /// The first place.
     pub line: u32,
     /// Lines of the places, at most 20.
@@ -162,9 +175,31 @@ fn run(files: &Files, params: &RulesParams) -> Result<RulesResult, ToolError> {
     result
         .results
         .truncate(params.max_results.unwrap_or(RESULTS_DEFAULT).clamp(1, RESULTS_MAX));
+    place(files, &mut result.results)?;
     (result.results, _) = fit(result.results, LIST_BYTES_MAX);
     result.omitted = result.matches - result.results.len();
     Ok(result)
+}
+
+/// Adds how complex the functions of the matches are and who calls them.
+fn place(files: &Files, matches: &mut [RuleMatch]) -> Result<(), ToolError> {
+    if matches.iter().all(|found| found.function.is_none()) {
+        return Ok(());
+    }
+    let mut mentions = Mentions::default();
+    files.each_source(&mut Vec::new(), |source| mentions.add(source))?;
+    for found in matches {
+        let (Some(name), Some(line), Some(source)) = (&found.function, found.function_line, files.source(&found.path))
+        else {
+            continue;
+        };
+        let function = measure(&source)
+            .into_iter()
+            .find(|function| function.line == line && function.name == *name);
+        found.complexity = function.map_or(0, |function| function.complexity);
+        (found.callers, found.calling_files) = mentions.callers(last_name(name));
+    }
+    Ok(())
 }
 
 struct Rules;

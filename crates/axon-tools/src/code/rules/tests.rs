@@ -145,12 +145,17 @@ fn blocking_and_locks_in_async_code_are_found() {
         ("tokio::spawn(work());", &["rust.detached_task"]),
         ("let handle = tokio::spawn(work());", &[]),
         ("let (tx, rx) = mpsc::unbounded_channel();", &["rust.unbounded_channel"]),
-        ("loop { tick(); sleep(second).await; }", &["rust.endless_polling"]),
+        ("loop { tick(); sleep(second).await; }", &[]),
         ("loop { if done() { break; } sleep(second).await; }", &[]),
     ] {
         check(&rust_async(body), expected);
     }
     check(&rust("std::thread::sleep(second);"), &[]);
+    check(
+        &rust("loop { tick(); std::thread::sleep(second); }"),
+        &["rust.endless_polling"],
+    );
+    check(&rust("loop { if tick() { return; } std::thread::sleep(second); }"), &[]);
 }
 
 #[test]
@@ -185,6 +190,11 @@ fn doubtful_arithmetic_and_recursion_are_found() {
             &[],
         ),
         ("fn parse_value(t: &T) { other.parse_value(t); }", &[]),
+        ("impl T { fn decode(&self) { decode(self.0); } }", &[]),
+        (
+            "impl T { fn decode(&self) { self.decode(); } }",
+            &["rust.unlimited_recursion"],
+        ),
     ] {
         check(text, expected);
     }
@@ -253,7 +263,7 @@ fn rules_for_tests_fire_in_tests_alone() {
         Vec::<String>::new()
     );
     assert_eq!(
-        found("tests/it.rs", "#[test]\nfn idle() { work(); }\n"),
+        found("tests/it.rs", "#[test]\nfn idle() { work(); more(); }\n"),
         ["rust.test_without_check"]
     );
     assert_eq!(
@@ -335,7 +345,7 @@ fn python_is_reviewed_with_rules_of_its_own() {
         assert_eq!(found("pkg/a.py", text), expected, "{text}");
     }
     assert_eq!(
-        found("tests/test_a.py", "def test_a():\n    work()\n"),
+        found("tests/test_a.py", "def test_a():\n    work()\n    more()\n"),
         ["python.test_without_check"]
     );
 }
