@@ -51,10 +51,10 @@ pub enum Error {
         /// Where it was published.
         subject: String,
     },
-    /// No stream takes the subject.
+    /// No stream takes the subject, or the stream, bucket or object store of this name does not exist.
     #[error("no stream stores `{subject}`: run `axon init`, and check `bus.namespace`")]
     NoStream {
-        /// Where it was published.
+        /// Where it was published, or what is missing.
         subject: String,
     },
     /// The message is larger than the server takes.
@@ -145,6 +145,26 @@ impl Error {
         Self::Server {
             what: what.into(),
             detail: error.to_string(),
+        }
+    }
+
+    /// Wraps an error at opening a stream, a bucket or an object store; one that does not exist has a case of its own.
+    pub(crate) fn opening(name: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        use async_nats::jetstream::{
+            ErrorCode,
+            context::{GetStreamError, GetStreamErrorKind},
+        };
+        let missing = [Some(error), error.source()].into_iter().flatten().any(|error| {
+            error.downcast_ref::<GetStreamError>().is_some_and(|error| {
+                matches!(error.kind(), GetStreamErrorKind::JetStream(inner) if inner.error_code() == ErrorCode::STREAM_NOT_FOUND)
+            })
+        });
+        if missing {
+            Self::NoStream {
+                subject: name.to_owned(),
+            }
+        } else {
+            Self::server(format!("opening {name}"), error)
         }
     }
 

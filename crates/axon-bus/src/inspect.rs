@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 use crate::delivery::headers_of;
 use crate::{Bus, Error};
 
+/// How the client spells the server's code for a stream that does not exist.
+const STREAM_NOT_FOUND: &str = "error code 10059";
+
 /// A message as a stream keeps it.
 #[derive(Debug, Clone)]
 pub struct StoredMessage {
@@ -86,13 +89,24 @@ impl Bus {
             .map_err(|error| Error::server(format!("opening the stream {name} (run `axon init`)"), error))
     }
 
+    /// The client has an error of its own for each request; that the stream does not exist is the same in all of them.
+    fn unread(&self, kind: Stream, what: String, error: impl std::fmt::Display) -> Error {
+        let error = error.to_string();
+        if error.contains(STREAM_NOT_FOUND) {
+            return Error::NoStream {
+                subject: self.namespace().stream(kind),
+            };
+        }
+        Error::server(what, error)
+    }
+
     /// The last message of a subject, from any server that has it: the quickest read.
     pub async fn last(&self, kind: Stream, subject: &str) -> Result<Option<StoredMessage>, Error> {
         use async_nats::jetstream::stream::DirectGetErrorKind;
         match self.stream(kind).await?.direct_get_last_for_subject(subject).await {
             Ok(message) => Ok(Some(message.into())),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::server(format!("reading the last message of `{subject}`"), error)),
+            Err(error) => Err(self.unread(kind, format!("reading the last message of `{subject}`"), error)),
         }
     }
 
@@ -108,7 +122,7 @@ impl Bus {
         match self.stream(kind).await?.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(Some(message.into())),
             Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
-            Err(error) => Err(Error::server(format!("reading the last message of `{subject}`"), error)),
+            Err(error) => Err(self.unread(kind, format!("reading the last message of `{subject}`"), error)),
         }
     }
 
@@ -118,7 +132,7 @@ impl Bus {
         match self.stream(kind).await?.get_raw_message(sequence).await {
             Ok(message) => Ok(Some(message.into())),
             Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
-            Err(error) => Err(Error::server(format!("reading message {sequence}"), error)),
+            Err(error) => Err(self.unread(kind, format!("reading message {sequence}"), error)),
         }
     }
 
@@ -147,7 +161,7 @@ impl Bus {
                     found.push(message.into());
                 }
                 Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => break,
-                Err(error) => return Err(Error::server(format!("reading `{filter}`"), error)),
+                Err(error) => return Err(self.unread(kind, format!("reading `{filter}`"), error)),
             }
         }
         Ok(found)
@@ -214,7 +228,8 @@ impl Bus {
     pub async fn status(&self, kind: Stream) -> Result<StreamStatus, Error> {
         let name = self.namespace().stream(kind);
         let failed = |error: &dyn std::fmt::Display| Error::server(format!("reading the stream {name}"), error);
-        let stream = self.inner.js.get_stream(&name).await.map_err(|error| failed(&error))?;
+        let stream = self.inner.js.get_stream(&name).await;
+        let stream = stream.map_err(|error| Error::opening(&name, &error))?;
         let info = stream.cached_info();
         let consumers = stream
             .consumers()

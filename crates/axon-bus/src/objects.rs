@@ -38,7 +38,7 @@ impl Objects {
             .js
             .get_object_store(&name)
             .await
-            .map_err(|error| Error::server(format!("opening the object store {name} (run `axon init`)"), error))
+            .map_err(|error| Error::opening(&name, &error))
     }
 
     /// Stores bytes under their digest, unless they are there already.

@@ -74,7 +74,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
                     .js
                     .get_key_value(&name)
                     .await
-                    .map_err(|error| Error::server(format!("opening the bucket {name} (run `axon init`)"), error))
+                    .map_err(|error| Error::opening(&name, &error))
             })
             .await
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axon_bus::{Delivery, Error, Message, Subscription};
 use axon_protocol::{
-    Answer, Band, Event as Notice, EventKind, ExecutionPlan, Finding, Format, PlanRecord, QueryId, Route, Stored,
+    Answer, Band, DecodeError, Event as Notice, EventKind, ExecutionPlan, Finding, Format, PlanRecord, QueryId, Route, Stored,
     Stream, SynthesisRequest, Task, TaskDelegation, TaskId, TaskResult, Upstream, header,
 };
 use chrono::{DateTime, Utc};
@@ -278,7 +278,11 @@ impl Run {
         if self.answer.is_none()
             && let Some(stored) = bus.last(Stream::Answers, &ns.answer(&self.plan.query_id)).await?
         {
-            self.answer = Some(bus.decode_stored(&stored).await?);
+            let answer = match bus.decode_stored(&stored).await {
+                Err(Error::Decode(error)) => unreadable_answer(&self.plan.query_id, &self.plan.query.query, &error),
+                read => read?,
+            };
+            self.answer = Some(answer);
             self.queue.push_back(Event::Answered);
         }
         Ok(())
@@ -366,7 +370,13 @@ impl Run {
                 self.answer = Some(answer);
                 self.queue.push_back(Event::Answered);
             }
-            Err(error) => warn!(query = %self.plan.query_id, %error, "the answer cannot be read"),
+            Err(error) => {
+                // What was heard may be anybody's; what the stream holds is the answer.
+                warn!(query = %self.plan.query_id, %error, "an answer that was heard cannot be read");
+                if let Err(error) = self.reconcile().await {
+                    warn!(query = %self.plan.query_id, %error, "cannot reconcile");
+                }
+            }
         }
     }
 
@@ -510,6 +520,14 @@ pub(crate) fn outline(plan: &ExecutionPlan) -> Value {
 pub(crate) fn lease_until(deadline: DateTime<Utc>, now: DateTime<Utc>) -> Instant {
     let left = (deadline - now).to_std().unwrap_or_default();
     Instant::now() + left + Duration::from_secs(60)
+}
+
+/// Stands for an answer that a foreign program wrote and nobody can read: it is the one answer all the same, and waiting
+/// for another would be waiting for ever.
+pub(crate) fn unreadable_answer(id: &QueryId, query: &str, error: &DecodeError) -> Answer {
+    warn!(query = %id, %error, "the answer in the stream cannot be read");
+    let error = format!("The answer in the stream of answers cannot be read: {error}.");
+    Answer::refused(id.clone(), query, error, Utc::now())
 }
 
 fn closed() -> Error {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::context::Context;
-use crate::execution::{Run, lease_until, outline};
+use crate::execution::{Run, lease_until, outline, unreadable_answer};
 use crate::preparation::{Prepared, prepare};
 
 /// How long the answer to a query without a plan may take to be written.
@@ -300,7 +300,10 @@ async fn stored_answer(context: &Context, id: &QueryId) -> Result<Option<Answer>
         .last(Stream::Answers, &context.bus.namespace().answer(id))
         .await?
     {
-        Some(stored) => Ok(Some(context.bus.decode_stored(&stored).await?)),
+        Some(stored) => match context.bus.decode_stored(&stored).await {
+            Err(Error::Decode(error)) => Ok(Some(unreadable_answer(id, "", &error))),
+            read => read.map(Some),
+        },
         None => Ok(None),
     }
 }
