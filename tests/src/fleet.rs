@@ -1,11 +1,13 @@
 //! A fleet of real processes in one namespace: leads, workers and synthesizers, started, killed and restarted by a test.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tempfile::TempDir;
 
+use crate::command::{self, Ended};
 use crate::{Bed, Process, binary};
 
 /// How long a process may take until it is ready. Test machines are slow and busy.
@@ -52,6 +54,16 @@ impl Fleet {
     /// Variables that make any program reach this fleet.
     pub fn environment(&self) -> &[(String, String)] {
         &self.environment
+    }
+
+    /// A folder of this fleet, removed with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs the `axon` command against this fleet.
+    pub async fn axon(&self, arguments: &[&str]) -> Ended {
+        command::run(&binary("axon"), arguments, self.folder(), &self.environment).await
     }
 
     /// A lead that is ready.

@@ -4,6 +4,7 @@
 mod bed;
 mod binaries;
 pub mod client;
+pub mod command;
 mod fleet;
 mod guard;
 mod process;

@@ -19,7 +19,7 @@ fn config(url: String) -> Config {
 }
 
 /// Something that greets like a nats-server of a version and says pong.
-async fn pretend(version: &'static str, jetstream: bool) -> String {
+pub(crate) async fn pretend(version: &'static str, jetstream: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
