@@ -10,6 +10,25 @@ use axon_tests::{Bed, Fleet, root};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
+/// Code in which anybody who reviews it finds something.
+const RISKY: &str = r#"use std::fs;
+
+pub fn load(path: &str) -> Vec<u32> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut all = Vec::with_capacity(16);
+    for line in text.lines() {
+        all.push(line.split(',').nth(1).unwrap().parse().unwrap());
+    }
+    let _ = fs::remove_file(path);
+    unsafe { all.set_len(16) };
+    all
+}
+
+pub fn save(path: &str, all: &[u32]) {
+    fs::write(path, format!("{all:?}")).ok();
+}
+"#;
+
 fn python() -> PathBuf {
     std::env::var_os("AXON_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from)
 }
@@ -32,8 +51,7 @@ async fn client(fleet: &Fleet, how: &str, query: &str, id: Option<&str>) -> Valu
 async fn workspace(fleet: &Fleet, bus: &Bus) -> Digest {
     let folder = fleet.folder().join("project");
     std::fs::create_dir_all(folder.join("src")).expect("created");
-    let code = "pub fn first(list: &[u32]) -> u32 {\n    *list.get(0).unwrap()\n}\n";
-    std::fs::write(folder.join("src/lib.rs"), code).expect("written");
+    std::fs::write(folder.join("src/lib.rs"), RISKY).expect("written");
     let shown = folder.display().to_string();
     let ended = fleet
         .axon(&["submit", "What is here?", "--workspace", &shown, "--timeout", "20"])
@@ -88,7 +106,7 @@ async fn a_foreign_client_asks_in_text_and_json_and_gets_its_answers() {
             assert!(answer["outputs"].to_string().contains("hello from afar"), "{case}");
         } else {
             let text = answer["text"].as_str().expect("text for people");
-            assert!(text.contains("src/lib.rs:2"), "the evidence is cited: {text}");
+            assert!(text.contains("src/lib.rs:"), "the evidence is cited: {text}");
         }
     }
     // The same id once more: the same answer, by either way.
