@@ -9,7 +9,7 @@ use axon_bus::{Bus, Message, Published};
 use axon_protocol::{
     Budget, Format, ObjectBucket, OutputFormat, PlanRequest, QUERY_BYTES_MAX, Query, QueryId, Stream, header,
 };
-use axon_tools::{PackLimits, pack};
+use axon_tools::{PackError, PackLimits, pack};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -125,7 +125,7 @@ pub(crate) struct Question {
     pub(crate) id: QueryId,
     pub(crate) query: Query,
     archive: Option<bytes::Bytes>,
-    /// For people: what was packed.
+    /// For people: what was packed, or why nothing was.
     pub(crate) packed: Option<String>,
 }
 
@@ -159,18 +159,26 @@ impl Question {
                 packed: None,
             });
         };
-        let hint = args.workspace.is_none();
+        let named = args.workspace.is_some();
         let shown = directory.clone();
         let packing = tokio::task::spawn_blocking(move || pack(&directory, &PackLimits::default()));
-        let packed = packing
-            .await
-            .context("packing the workspace broke off")?
-            .map_err(|error| match hint {
-                true => {
-                    anyhow::Error::new(error).context("cannot use the current directory (--no-workspace asks without)")
-                }
-                false => error.into(),
-            })?;
+        let packed = match packing.await.context("packing the workspace broke off")? {
+            Ok(packed) => packed,
+            // Nobody said that the question is about this directory, and there is nothing in it to be about.
+            Err(PackError::Empty(_)) if !named => {
+                return Ok(Self {
+                    id,
+                    query,
+                    archive: None,
+                    packed: Some("no workspace: the current directory holds no text".to_owned()),
+                });
+            }
+            Err(error) if named => return Err(error.into()),
+            Err(error) => {
+                let context = "cannot use the current directory (--no-workspace asks without)";
+                return Err(anyhow::Error::new(error).context(context));
+            }
+        };
         query.workspace = Some(packed.digest);
         let revision = packed.manifest.revision.as_deref();
         let described = format!(

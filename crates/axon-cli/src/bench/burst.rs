@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use axon_bus::{Bus, Message, Routes};
 use axon_protocol::{Band, Capability, Format, QueryId, Route, TaskResult, TaskStatus, header};
 use futures::future::try_join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::bench::StageArgs;
 use crate::bench::stage::{Cast, Stage};
-use crate::bench::statistics::{medians, round};
+use crate::bench::statistics::{Round, document};
 use crate::bench::tasks::{settle, task};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -47,21 +47,16 @@ pub(crate) async fn run(context: &Context, args: BurstArgs) -> anyhow::Result<Ex
     let about = stage.about().clone();
     stage.close().await;
     let rounds = measured?;
-    let mut document = json!({
+    let settings = json!({
         "bench": "burst",
         "tasks": args.tasks,
         "sleep_ms": args.sleep_ms,
-        "rounds": rounds.iter().enumerate().map(|(index, figures)| round(index + 1, figures)).collect::<Vec<_>>(),
-        "median": medians(&rounds),
     });
-    if let Value::Object(fields) = &mut document {
-        fields.extend(about);
-    }
-    output::json_line(&document)?;
+    output::json_line(&document(settings, about, &rounds))?;
     Ok(Exit::Success)
 }
 
-async fn measure(bus: &Bus, args: &BurstArgs) -> anyhow::Result<Vec<Vec<(&'static str, f64)>>> {
+async fn measure(bus: &Bus, args: &BurstArgs) -> anyhow::Result<Vec<Round>> {
     let route = Routes::new(bus).ensure(&[Capability::diagnostics()].into()).await?;
     let mut rounds = Vec::new();
     for _ in 0..args.stage.rounds {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use axon_bus::{Bus, Message};
 use axon_protocol::{AnswerStatus, Format, PlanRequest, Query, QueryId, TaskRequest, ToolCall, header};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::StageArgs;
 use crate::bench::stage::{Cast, Stage};
-use crate::bench::statistics::{Latencies, medians, round};
+use crate::bench::statistics::{Latencies, Round, document};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
@@ -56,27 +56,18 @@ pub(crate) async fn run(context: &Context, args: QueryBenchArgs) -> anyhow::Resu
     let about = stage.about().clone();
     stage.close().await;
     let rounds = measured?;
-    let mut document = json!({
+    let settings = json!({
         "bench": "query",
         "tasks": args.tasks,
         "sleep_ms": args.sleep_ms,
         "n": args.n,
         "inflight": args.inflight,
-        "rounds": rounds.iter().enumerate().map(|(index, figures)| round(index + 1, figures)).collect::<Vec<_>>(),
-        "median": medians(&rounds),
     });
-    if let Value::Object(fields) = &mut document {
-        fields.extend(about);
-    }
-    output::json_line(&document)?;
+    output::json_line(&document(settings, about, &rounds))?;
     Ok(Exit::Success)
 }
 
-async fn measure(
-    context: &Context,
-    stage: &Stage,
-    args: &QueryBenchArgs,
-) -> anyhow::Result<Vec<Vec<(&'static str, f64)>>> {
+async fn measure(context: &Context, stage: &Stage, args: &QueryBenchArgs) -> anyhow::Result<Vec<Round>> {
     let query = query(args.tasks as usize, args.sleep_ms);
     let inflight = args.inflight as usize;
     one_round(context, &stage.bus, &query, WARM_UP_QUERIES.max(inflight), inflight).await?;

@@ -45,24 +45,35 @@ impl Latencies {
 }
 
 /// A figure with three decimals: more are noise.
-pub(crate) fn rounded(value: f64) -> Value {
+fn rounded(value: f64) -> Value {
     json!((value * 1000.0).round() / 1000.0)
 }
 
-/// One round: its number and its figures, in order.
-pub(crate) fn round(number: usize, figures: &[(&'static str, f64)]) -> Value {
-    let mut object = Map::new();
-    object.insert("round".to_owned(), json!(number));
-    object.extend(
-        figures
+/// The figures of one round, in order.
+pub(crate) type Round = Vec<(&'static str, f64)>;
+
+/// What a measurement prints: what was measured and where, the median of each figure over all rounds, and the rounds.
+pub(crate) fn document(settings: Value, about: Map<String, Value>, rounds: &[Round]) -> Value {
+    let mut document = about;
+    if let Value::Object(settings) = settings {
+        document.extend(settings);
+    }
+    document.extend(medians(rounds));
+    let each = |round: &Round| {
+        round
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), rounded(*value))),
+            .map(|(name, value)| ((*name).to_owned(), rounded(*value)))
+            .collect()
+    };
+    document.insert(
+        "rounds".to_owned(),
+        rounds.iter().map(|round| Value::Object(each(round))).collect(),
     );
-    Value::Object(object)
+    Value::Object(document)
 }
 
 /// The median of each figure over all rounds; of an even number the mean of the middle two.
-pub(crate) fn medians(rounds: &[Vec<(&'static str, f64)>]) -> Map<String, Value> {
+fn medians(rounds: &[Round]) -> Map<String, Value> {
     let Some(first) = rounds.first() else {
         return Map::new();
     };
@@ -73,8 +84,7 @@ pub(crate) fn medians(rounds: &[Vec<(&'static str, f64)>]) -> Map<String, Value>
             .map(|(_, value)| *value)
             .collect();
         values.sort_by(f64::total_cmp);
-        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-        f64::midpoint(low, high)
+        f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
     };
     first
         .iter()
@@ -111,6 +121,9 @@ mod tests {
         assert_eq!(medians_of(&rounds), json!({"rate": 2.0, "p50_ms": 2.0}));
         assert_eq!(medians_of(&rounds[..2]), json!({"rate": 2.0, "p50_ms": 5.0}));
         assert_eq!(medians_of(&[]), json!({}));
-        assert_eq!(round(1, &rounds[0]), json!({"round": 1, "rate": 1.0, "p50_ms": 9.0}));
+        let about = Map::from_iter([("server".to_owned(), json!("2.10.27"))]);
+        let expected =
+            json!({"n": 3, "p50_ms": 9.0, "rate": 1.0, "rounds": [{"p50_ms": 9.0, "rate": 1.0}], "server": "2.10.27"});
+        assert_eq!(document(json!({"n": 3}), about, &rounds[..1]), expected);
     }
 }

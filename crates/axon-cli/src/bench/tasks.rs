@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::bench::StageArgs;
 use crate::bench::stage::{Cast, Stage};
-use crate::bench::statistics::{Latencies, medians, round};
+use crate::bench::statistics::{Latencies, Round, document};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
@@ -58,22 +58,17 @@ pub(crate) async fn run(context: &Context, args: TasksArgs) -> anyhow::Result<Ex
     let about = stage.about().clone();
     stage.close().await;
     let rounds = measured?;
-    let mut document = json!({
+    let settings = json!({
         "bench": "tasks",
         "n": args.n,
         "inflight": args.inflight,
         "payload_bytes": args.payload,
-        "rounds": rounds.iter().enumerate().map(|(index, figures)| round(index + 1, figures)).collect::<Vec<_>>(),
-        "median": medians(&rounds),
     });
-    if let Value::Object(fields) = &mut document {
-        fields.extend(about);
-    }
-    output::json_line(&document)?;
+    output::json_line(&document(settings, about, &rounds))?;
     Ok(Exit::Success)
 }
 
-async fn measure(stage: &Stage, args: &TasksArgs) -> anyhow::Result<Vec<Vec<(&'static str, f64)>>> {
+async fn measure(stage: &Stage, args: &TasksArgs) -> anyhow::Result<Vec<Round>> {
     let route = Routes::new(&stage.bus)
         .ensure(&[Capability::diagnostics()].into())
         .await?;
