@@ -32,11 +32,11 @@ pub(crate) struct StageArgs {
     #[arg(long, value_enum, default_value_t = Sync::Default, requires = "nats_server")]
     pub(crate) sync: Sync,
 
-    /// Worker processes to start
+    /// Worker processes to start [default: 2; burst: 200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) workers: Option<u16>,
 
-    /// Tasks one worker takes at once
+    /// Tasks one worker takes at once [default: tasks 256, query 64, burst 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) slots: Option<u32>,
 
