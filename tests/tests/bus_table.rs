@@ -268,3 +268,36 @@ async fn a_damaged_object_is_never_believed() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn an_object_under_the_name_of_another_is_not_believed() {
+    let (_bed, bus) = Bed::new().await;
+    let objects = bus.objects(ObjectBucket::Artifacts);
+    let bucket = bus.namespace().objects(ObjectBucket::Artifacts);
+    let mut entries = bus.subscribe(format!("$O.{bucket}.M.>")).await.expect("subscribes");
+    let mut stored = Vec::new();
+    for content in [&b"what was meant"[..], b"something else"] {
+        let digest = objects.put(Bytes::from_static(content)).await.expect("stored");
+        let entry = tokio::time::timeout(SOON, entries.next())
+            .await
+            .expect("in time")
+            .expect("connected");
+        let described: Value = serde_json::from_slice(entry.payload()).expect("JSON");
+        stored.push((digest, entry.subject().to_owned(), described));
+    }
+    // The entry of the first now leads to the whole and undamaged content of the second.
+    let (wanted, subject, described) = stored.remove(0);
+    let mut forged = stored.remove(0).2;
+    forged["name"] = described["name"].clone();
+    let message = axon_bus::Message {
+        subject,
+        headers: [("Nats-Rollup".to_owned(), "sub".to_owned())].into(),
+        payload: forged.to_string().into(),
+    };
+    bus.publish(message).await.expect("published");
+    let error = objects.get(&wanted).await.expect_err("another object");
+    assert!(
+        matches!(&error, Error::Damaged { expected, .. } if *expected == wanted),
+        "{error:?}"
+    );
+}
