@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axon_bus::{Cause, Delivery, Error, Fenced, Message, Outcome, Table};
 use axon_memory::Application;
 use axon_protocol::{
-    Answer, AnswerStatus, Bucket, Episode, EventKind, ExecutionPlan, Format, LeadId, PlanRecord, Query, QueryId,
+    Answer, AnswerStatus, Author, Bucket, Episode, EventKind, ExecutionPlan, Format, LeadId, PlanRecord, Query, QueryId,
     StopReason, Stored, Stream, header, to_markdown,
 };
 use axon_service::metrics as names;
@@ -395,7 +395,10 @@ fn count(answer: &Answer) {
     )
     .increment(1);
     metrics::histogram!(names::QUERY_DURATION_SECONDS).record(answer.duration_ms / 1000.0);
-    if let Some(quality) = &answer.quality {
+    // Whoever writes an answer records its coverage.
+    if answer.author == Author::Lead
+        && let Some(quality) = &answer.quality
+    {
         metrics::histogram!(names::ANSWER_COVERAGE_RATIO).record(quality.coverage);
     }
 }

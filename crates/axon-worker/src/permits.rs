@@ -9,7 +9,11 @@ const QUORUM_DIVISOR: usize = 8;
 /// How long a smaller number of free slots waits for more of them. A timer does not measure less.
 const QUORUM_WAIT: Duration = Duration::from_millis(1);
 /// Load from which a worker passes a fresh ring on to another one.
-const PASS_ON_LOAD: f64 = 0.5;
+const PASS_ON_LOAD: f64 = 0.25;
+/// Share of what is free, as a divisor, that a worker which leaves room to others asks for at once.
+const SHARE_DIVISOR: usize = 4;
+/// How long a worker under full load delays its next request, so that others come first; less with less load.
+const BALANCE_WAIT: Duration = Duration::from_millis(2);
 
 /// The slots of a worker.
 #[derive(Debug, Clone)]
@@ -49,6 +53,21 @@ impl Permits {
         self.capacity.saturating_sub(self.used)
     }
 
+    /// How many tasks to ask for in one request: all there is room for, or a share of it, so that a burst spreads over the
+    /// workers that are idle instead of filling the first one.
+    pub(crate) fn batch(&self) -> usize {
+        if self.balancing {
+            self.free().div_ceil(SHARE_DIVISOR)
+        } else {
+            self.free()
+        }
+    }
+
+    /// Whether a worker that leaves tasks behind tells another one.
+    pub(crate) fn shares(&self) -> bool {
+        self.balancing || self.free() == 0
+    }
+
     pub(crate) fn take(&mut self, tasks: usize) {
         self.used += tasks;
         if self.free() == 0 {
@@ -73,11 +92,17 @@ impl Permits {
     pub(crate) fn ask_at(&self) -> Option<Instant> {
         let since = self.free_since?;
         let quorum = (self.capacity / QUORUM_DIVISOR).max(1);
-        Some(if self.free() >= quorum {
-            since
+        let wait = if self.free() >= quorum {
+            Duration::ZERO
         } else {
-            since + QUORUM_WAIT
-        })
+            QUORUM_WAIT
+        };
+        let others_first = if self.balancing {
+            BALANCE_WAIT.mul_f64(self.used as f64 / self.slots as f64)
+        } else {
+            Duration::ZERO
+        };
+        Some(since + wait.max(others_first))
     }
 
     /// Whether a ring is better passed on: at once when there is no room, and once when others are likely to have more of it.
@@ -119,7 +144,7 @@ mod tests {
     fn with_many_slots_a_few_free_ones_wait_for_more() {
         let start = Instant::now();
         let ms = Duration::from_millis;
-        let mut permits = Permits::new(64, 1.0, true, start);
+        let mut permits = Permits::new(64, 1.0, false, start);
         permits.take(64);
         permits.give_back(1, start + ms(10));
         assert_eq!(permits.ask_at(), Some(start + ms(11)));
@@ -128,10 +153,33 @@ mod tests {
         permits.take(2);
         permits.asked(start + ms(12));
         assert_eq!(permits.ask_at(), Some(start + ms(13)));
-        let mut few = Permits::new(4, 1.0, true, start);
+        let mut few = Permits::new(4, 1.0, false, start);
         few.take(4);
         few.give_back(1, start + ms(10));
         assert_eq!(few.ask_at(), Some(start + ms(10)), "one of four does not wait");
+    }
+
+    #[test]
+    fn a_loaded_worker_asks_later_and_for_a_share() {
+        let start = Instant::now();
+        for (slots, used, batch, wait_us) in [
+            (4, 0, 1, 0),
+            (4, 1, 1, 500),
+            (4, 3, 1, 1500),
+            (256, 0, 64, 0),
+            (256, 128, 32, 1000),
+        ] {
+            let mut permits = Permits::new(slots, 1.0, true, start);
+            permits.take(used);
+            assert_eq!(permits.batch(), batch, "{used} of {slots}");
+            assert_eq!(
+                permits.ask_at(),
+                Some(start + Duration::from_micros(wait_us)),
+                "{used} of {slots}"
+            );
+            let alone = Permits::new(slots, 1.0, false, start);
+            assert_eq!((alone.batch(), alone.ask_at()), (slots, Some(start)));
+        }
     }
 
     #[test]
@@ -139,7 +187,8 @@ mod tests {
         let now = Instant::now();
         for (slots, used, balancing, relays, expected) in [
             (4, 0, true, 0, false),
-            (4, 1, true, 0, false),
+            (8, 1, true, 0, false),
+            (4, 1, true, 0, true),
             (4, 2, true, 0, true),
             (4, 2, true, 1, false),
             (4, 2, false, 0, false),

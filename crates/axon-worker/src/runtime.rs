@@ -275,7 +275,7 @@ impl Runtime {
             return;
         };
         let Some(sweep) = self.sweep.take() else { return };
-        let asked = self.permits.free();
+        let asked = self.permits.batch();
         self.board.ask(&route, band, now);
         self.permits.asked(now);
         self.pull = Some(Box::pin(pull(sweep, route, band, asked)));
@@ -311,7 +311,7 @@ impl Runtime {
         self.board.took(&route, band, deliveries.len(), left);
         self.permits.take(deliveries.len());
         self.start(&route, deliveries).await;
-        if left && self.permits.free() == 0 {
+        if left && self.permits.shares() {
             self.doorbell.ring(&route).await;
         }
     }
