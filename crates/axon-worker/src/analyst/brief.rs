@@ -39,6 +39,8 @@ pub struct Brief {
     pub task: TaskId,
     /// The words of the query.
     pub query: String,
+    /// The same without what every failure says.
+    pub text: String,
     /// What the task is to find out.
     pub objective: String,
     /// The aspect, in the lead's spelling.
@@ -69,6 +71,7 @@ impl Brief {
     /// Reads a task.
     pub fn of(task: &Task, workspace: &Workspace) -> Self {
         let delegation = &task.delegation;
+        let query = without_boilerplate(&task.query);
         let context = &delegation.context;
         let known: Vec<&str> = workspace
             .files_in(&delegation.boundaries.scope)
@@ -76,12 +79,11 @@ impl Brief {
             .map(|file| file.path.as_str())
             .collect();
         let mut named = texts(context, "paths");
-        named.extend(path_like(&task.query));
+        named.extend(path_like(&query));
         let (paths, frames) = resolve(&named, &known);
         let mut keywords = texts(context, "keywords");
         if keywords.is_empty() {
-            keywords = task
-                .query
+            keywords = query
                 .split_whitespace()
                 .map(trimmed)
                 .filter(|word| !is_empty_word(word))
@@ -89,17 +91,19 @@ impl Brief {
                 .collect();
         }
         let mut symbols = texts(context, "symbols");
-        symbols.extend(symbol_like(&task.query));
+        symbols.extend(symbol_like(&query));
         let symbols = unique(
             symbols
                 .into_iter()
+                .filter(|symbol| !is_of_boilerplate(symbol))
                 .map(|symbol| symbol.trim_end_matches("()").to_owned()),
         );
         let mut quotes = texts(context, "quotes");
-        quotes.extend(quoted(&task.query));
+        quotes.extend(quoted(&query));
         Self {
             task: delegation.task_id.clone(),
             query: task.query.clone(),
+            text: query,
             objective: delegation.objective.clone(),
             aspect: delegation.aspect.clone(),
             playbook: delegation.playbook.clone(),
@@ -121,7 +125,7 @@ impl Brief {
 
     /// The question in words for a ranked search: the query, its names, and what the task adds to it.
     pub fn question(&self) -> String {
-        let mut words = vec![self.query.clone()];
+        let mut words = vec![self.text.clone()];
         words.extend(self.keywords.iter().cloned());
         words.extend(self.symbols.iter().cloned());
         words.join(" ")
@@ -162,6 +166,45 @@ const GENERIC_WORDS: &str = "review audit check analyse analyze investigate insp
     panic unhandled security performance concurrency correctness maintainability complexity tests coverage improve \
     improvement suggest recommend report finding important main critical source file files module crate package function \
     functions summary summarize describe understand work works architecture design weakness vulnerability race deadlock compare comparison contrast difference versus";
+
+/// What runtimes write around every failure; it says nothing about this one.
+const BOILERPLATE: &[&str] = &[
+    "called `Result::unwrap()` on an `Err` value",
+    "called Result::unwrap() on an Err value",
+    "called `Option::unwrap()` on a `None` value",
+    "called Option::unwrap() on a None value",
+    "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+    "Traceback (most recent call last)",
+    "panicked at",
+];
+
+fn without_boilerplate(query: &str) -> String {
+    let bare = BOILERPLATE
+        .iter()
+        .fold(query.to_owned(), |text, phrase| text.replace(phrase, " "));
+    // A query of nothing else is looked at as it is.
+    if bare.split_whitespace().count() < 2 {
+        query.to_owned()
+    } else {
+        bare
+    }
+}
+
+/// Names of standard libraries that messages hold and that are defined nowhere in a workspace.
+fn is_of_boilerplate(symbol: &str) -> bool {
+    matches!(
+        symbol.trim_end_matches("()"),
+        "Result::unwrap"
+            | "Option::unwrap"
+            | "Result::expect"
+            | "Option::expect"
+            | "RUST_BACKTRACE"
+            | "Err"
+            | "Ok"
+            | "None"
+            | "Some"
+    )
+}
 
 /// A call with a name, a tool and parameters.
 pub fn call(tool_id: impl Into<String>, tool_name: &str, params: Value) -> ToolCall {
@@ -330,6 +373,26 @@ mod tests {
                 lines.iter().map(|f| (f.path.as_str(), f.line)).collect::<Vec<_>>(),
                 frames,
                 "{named}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_every_failure_says_is_left_out() {
+        for (query, kept) in [
+            (
+                "thread 'main' panicked at src/a.rs:3: called `Result::unwrap()` on an `Err` value: Parse",
+                "thread 'main' src/a.rs:3: : Parse",
+            ),
+            ("panicked at", "panicked at"),
+            ("Why is it slow?", "Why is it slow?"),
+        ] {
+            assert_eq!(
+                without_boilerplate(query)
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                kept
             );
         }
     }

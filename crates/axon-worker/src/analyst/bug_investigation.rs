@@ -270,11 +270,13 @@ struct Board {
 }
 
 impl Board {
-    /// The suspect around a line, made if there is none.
+    /// The suspect around a line, made if there is none. A long function comes in several pieces, which are one suspect.
     fn at(&mut self, path: &str, name: &str, line: u32, end_line: u32) -> &mut Suspect {
         let same = |known: &Suspect| {
-            known.path == path
-                && ((!name.is_empty() && known.name == name) || (known.line <= line && line <= known.end_line))
+            let named = !name.is_empty() && known.name == name;
+            let touches = known.end_line + 1 == line || end_line + 1 == known.line;
+            let around = (known.line..=known.end_line).contains(&line);
+            known.path == path && (around || (named && (touches || line == end_line)))
         };
         let index = match self.suspects.iter().position(same) {
             Some(index) => index,
@@ -291,19 +293,40 @@ impl Board {
                 self.suspects.len() - 1
             }
         };
-        &mut self.suspects[index]
+        let suspect = &mut self.suspects[index];
+        if suspect.name == name && line < end_line {
+            suspect.line = suspect.line.min(line);
+            suspect.end_line = suspect.end_line.max(end_line);
+        }
+        suspect
     }
 }
 
 impl Suspect {
     fn add(&mut self, weight: f64, reason: String, line: Option<u32>) {
-        self.score += weight;
+        self.lines.extend(line);
         if !self.reasons.iter().any(|(_, known)| *known == reason) {
+            self.score += weight;
             self.reasons.push((weight, reason));
         }
-        self.lines.extend(line);
+    }
+
+    /// Adds what its words are worth: of several pieces of one function the best.
+    fn add_words(&mut self, weight: f64, reason: String) {
+        let is_words = |reason: &str| reason.starts_with("it speaks of") || reason == WORDS_FIT;
+        match self.reasons.iter_mut().find(|(_, known)| is_words(known)) {
+            Some((known, _)) if *known >= weight => {}
+            Some(entry) => {
+                self.score += weight - entry.0;
+                *entry = (weight, reason);
+            }
+            None => self.add(weight, reason, None),
+        }
     }
 }
+
+/// Why a place is suspected when no single word of it stands out.
+const WORDS_FIT: &str = "its words fit";
 
 /// The functions that the signs of the first round, and of the second if it is there, point at; likeliest first.
 fn suspects(brief: &Brief, results: &Results) -> Vec<Suspect> {
@@ -314,14 +337,20 @@ fn suspects(brief: &Brief, results: &Results) -> Vec<Suspect> {
             .first()
             .map_or(1.0, |first| first.score.max(f64::EPSILON));
         for chunk in &chunks.results {
+            // A single line is a name or a constant: it ranks high for being short.
+            let weight = if chunk.line == chunk.end_line {
+                WEIGHT_CHUNK * 0.4
+            } else {
+                WEIGHT_CHUNK
+            };
             let suspect = board.at(&chunk.path, &chunk.name, chunk.line, chunk.end_line);
             let telling = telling_words(&chunk.matched);
             let reason = if telling.is_empty() {
-                "its words fit".to_owned()
+                WORDS_FIT.to_owned()
             } else {
                 format!("it speaks of {}", listed(&telling, 4))
             };
-            suspect.add(WEIGHT_CHUNK * chunk.score / best, reason, None);
+            suspect.add_words(weight * chunk.score / best, reason);
             if chunk.snippet_line > chunk.line {
                 suspect.lines.insert(chunk.snippet_line);
             }

@@ -101,6 +101,14 @@ impl<'w> Writer<'w> {
         self.conclusion.findings.len()
     }
 
+    /// Whether a finding about this was written.
+    pub fn has_subject(&self, subject: &str) -> bool {
+        self.conclusion
+            .findings
+            .iter()
+            .any(|finding| finding.subject == subject)
+    }
+
     /// Adds a remark for the reader of the answer.
     pub fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
