@@ -9,6 +9,10 @@ use tokio::time::Instant;
 
 /// Every so many takes the lowest band goes first.
 const LOW_FIRST_EVERY: u64 = 8;
+/// Tasks of a route that take less in the mean end too soon to be worth spreading over workers.
+const QUICK: Duration = Duration::from_millis(10);
+/// Weight of the latest task in the mean duration of its route.
+const MEAN_WEIGHT: f64 = 0.1;
 /// How long a queue that was empty counts as empty while the worker does not listen.
 const TRUSTED: Duration = Duration::from_millis(50);
 
@@ -24,15 +28,34 @@ pub(crate) enum Ear {
 /// What is known of one queue.
 #[derive(Debug, Clone, Copy, Default)]
 struct Queue {
-    /// Whether tasks may be waiting there.
-    left: bool,
+    /// Tasks that are known to wait there, or 1 where somebody rang.
+    left: u64,
     asked_at: Option<Instant>,
+}
+
+/// What is known of one route.
+#[derive(Debug, Clone, Copy, Default)]
+struct RouteState {
+    queues: [Queue; 3],
+    /// Mean duration of its tasks, in seconds; `None` before the first.
+    mean_s: Option<f64>,
+}
+
+/// A queue that needs to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) route: Route,
+    pub(crate) band: Band,
+    /// Tasks that are known to wait there; 0 for a mere look.
+    pub(crate) left: u64,
+    /// Whether tasks of the route end at once.
+    pub(crate) quick: bool,
 }
 
 /// The queues of a worker: one for each route and band.
 #[derive(Debug)]
 pub(crate) struct Board {
-    queues: BTreeMap<Route, [Queue; 3]>,
+    states: BTreeMap<Route, RouteState>,
     routes: BTreeSet<Route>,
     takes: u64,
     sweep_every: Duration,
@@ -42,7 +65,7 @@ impl Board {
     /// Without routes. Every queue is asked at least every `sweep_every` while there is room.
     pub(crate) fn new(sweep_every: Duration) -> Self {
         Self {
-            queues: BTreeMap::new(),
+            states: BTreeMap::new(),
             routes: BTreeSet::new(),
             takes: 0,
             sweep_every,
@@ -55,96 +78,120 @@ impl Board {
 
     /// Serves a route from now on. Returns whether it is new.
     pub(crate) fn add(&mut self, route: Route) -> bool {
-        self.queues.entry(route.clone()).or_default();
+        self.states.entry(route.clone()).or_default();
         self.routes.insert(route)
     }
 
     pub(crate) fn remove(&mut self, route: &Route) {
-        self.queues.remove(route);
+        self.states.remove(route);
         self.routes.remove(route);
+    }
+
+    fn all_queues(&self) -> impl Iterator<Item = &Queue> {
+        self.states.values().flat_map(|state| &state.queues)
     }
 
     /// Whether tasks are known, or told, to wait in a queue.
     pub(crate) fn has_left(&self) -> bool {
-        self.queues.values().flatten().any(|queue| queue.left)
+        self.all_queues().any(|queue| queue.left > 0)
     }
 
     /// Whether tasks are known, or told, to wait in that queue.
     pub(crate) fn is_left(&self, route: &Route, band: Option<Band>) -> bool {
-        self.queues.get(route).is_some_and(|queues| match band {
-            Some(band) => queues[index(band)].left,
-            None => queues.iter().all(|queue| queue.left),
+        self.states.get(route).is_some_and(|state| match band {
+            Some(band) => state.queues[index(band)].left > 0,
+            None => state.queues.iter().all(|queue| queue.left > 0),
         })
     }
 
     /// The routes where tasks are known, or told, to wait.
     pub(crate) fn left(&self) -> impl Iterator<Item = &Route> {
-        self.queues
+        self.states
             .iter()
-            .filter(|(_, queues)| queues.iter().any(|queue| queue.left))
+            .filter(|(_, state)| state.queues.iter().any(|queue| queue.left > 0))
             .map(|(route, _)| route)
+    }
+
+    /// Whether tasks of the route end at once.
+    pub(crate) fn is_quick(&self, route: &Route) -> bool {
+        self.states.get(route).is_some_and(RouteState::is_quick)
+    }
+
+    /// A task of the route took that long.
+    pub(crate) fn ended(&mut self, route: &Route, duration: Duration) {
+        if let Some(state) = self.states.get_mut(route) {
+            let latest = duration.as_secs_f64();
+            state.mean_s = Some(state.mean_s.map_or(latest, |mean| mean + MEAN_WEIGHT * (latest - mean)));
+        }
     }
 
     /// Somebody rang: a task may be waiting, in any band if none is named.
     pub(crate) fn rung(&mut self, route: &Route, band: Option<Band>) {
-        if let Some(queues) = self.queues.get_mut(route) {
-            match band {
-                Some(band) => queues[index(band)].left = true,
-                None => queues.iter_mut().for_each(|queue| queue.left = true),
+        if let Some(state) = self.states.get_mut(route) {
+            for one in Band::ALL.into_iter().filter(|one| band.is_none_or(|band| band == *one)) {
+                let queue = &mut state.queues[index(one)];
+                queue.left = queue.left.max(1);
             }
         }
     }
 
-    /// Nothing is known any more, as after a lost connection.
+    /// Nothing is known of the queues any more, as after a lost connection.
     pub(crate) fn forget(&mut self) {
-        self.queues.values_mut().for_each(|queues| *queues = Default::default());
+        self.states
+            .values_mut()
+            .for_each(|state| state.queues = Default::default());
     }
 
     /// A queue is being asked. Rings from now on may tell of tasks that come too late for this request.
     pub(crate) fn ask(&mut self, route: &Route, band: Band, now: Instant) {
-        if let Some(queues) = self.queues.get_mut(route) {
-            queues[index(band)] = Queue {
-                left: false,
+        if let Some(state) = self.states.get_mut(route) {
+            state.queues[index(band)] = Queue {
+                left: 0,
                 asked_at: Some(now),
             };
         }
     }
 
-    /// A queue that was asked has answered: `taken` tasks came, and tasks are left there or not.
-    pub(crate) fn took(&mut self, route: &Route, band: Band, taken: usize, left: bool) {
+    /// A queue that was asked has answered: `taken` tasks came and `left` are left.
+    pub(crate) fn took(&mut self, route: &Route, band: Band, taken: usize, left: u64) {
         if taken > 0 {
             self.takes += 1;
         }
-        if left {
-            self.rung(route, Some(band));
+        if let Some(state) = self.states.get_mut(route) {
+            let queue = &mut state.queues[index(band)];
+            queue.left = queue.left.max(left);
         }
     }
 
     /// The queue to ask next; `None` if none needs to be asked.
-    pub(crate) fn next(&self, now: Instant, ear: Ear) -> Option<(&Route, Band)> {
+    pub(crate) fn next(&self, now: Instant, ear: Ear) -> Option<Due> {
         let mut bands = Band::ALL;
         if self.takes % LOW_FIRST_EVERY == LOW_FIRST_EVERY - 1 {
             bands.reverse();
         }
         bands.into_iter().find_map(|band| {
-            let queues = self.queues.iter().map(|(route, queues)| (route, queues[index(band)]));
+            let queues = self
+                .states
+                .iter()
+                .map(|(route, state)| (route, state, state.queues[index(band)]));
             // Where tasks are known to wait comes before a mere look, and among equals what was asked longest ago.
-            let known = queues.clone().filter(|(_, queue)| queue.left);
-            let due = queues.filter(|(_, queue)| !queue.left && self.due_at(queue, ear).is_none_or(|at| at <= now));
-            let (route, _) = known
-                .min_by_key(|(_, queue)| queue.asked_at)
-                .or_else(|| due.min_by_key(|(_, queue)| queue.asked_at))?;
-            Some((route, band))
+            let known = queues.clone().filter(|(_, _, queue)| queue.left > 0);
+            let due = queues.filter(|(_, _, queue)| self.due_at(queue, ear).is_none_or(|at| at <= now));
+            let (route, state, queue) = known
+                .min_by_key(|(_, _, queue)| queue.asked_at)
+                .or_else(|| due.min_by_key(|(_, _, queue)| queue.asked_at))?;
+            Some(Due {
+                route: route.clone(),
+                band,
+                left: queue.left,
+                quick: state.is_quick(),
+            })
         })
     }
 
     /// When a queue next needs to be asked though nobody rings; `None` without routes or where one needs it now.
     pub(crate) fn next_at(&self, ear: Ear) -> Option<Instant> {
-        self.queues
-            .values()
-            .flatten()
-            .filter_map(|queue| self.due_at(queue, ear))
-            .min()
+        self.all_queues().filter_map(|queue| self.due_at(queue, ear)).min()
     }
 
     /// When an empty queue needs to be looked at again; `None` at once.
@@ -156,6 +203,12 @@ impl Board {
             Ear::Listening(since) if asked_at < since => None,
             Ear::Listening(_) => Some(asked_at + self.sweep_every),
         }
+    }
+}
+
+impl RouteState {
+    fn is_quick(&self) -> bool {
+        self.mean_s.is_some_and(|mean| mean < QUICK.as_secs_f64())
     }
 }
 
@@ -189,10 +242,10 @@ mod tests {
     /// Asks everything that is due and returns the order; nothing is left anywhere afterwards.
     fn sweep(board: &mut Board, now: Instant, ear: Ear) -> Vec<String> {
         let mut order = Vec::new();
-        while let Some((route, band)) = board.next(now, ear).map(|(route, band)| (route.clone(), band)) {
+        while let Some(Due { route, band, .. }) = board.next(now, ear) {
             order.push(format!("{route} {band}"));
             board.ask(&route, band, now);
-            board.took(&route, band, 0, false);
+            board.took(&route, band, 0, 0);
         }
         order
     }
@@ -248,7 +301,7 @@ mod tests {
         let next = |board: &Board| {
             board
                 .next(now, Ear::Muted)
-                .map(|(route, band)| format!("{route} {band}"))
+                .map(|due| format!("{} {}", due.route, due.band))
         };
         assert_eq!(next(&board).as_deref(), Some("A high"), "a task may wait there");
         for name in ["A", "B"] {
@@ -264,12 +317,9 @@ mod tests {
         let mut order = Vec::new();
         for _ in 0..32 {
             board.rung(&route("A"), None);
-            let (route, band) = board
-                .next(now, Ear::Muted)
-                .map(|(route, band)| (route.clone(), band))
-                .expect("all bands wait");
+            let Due { route, band, .. } = board.next(now, Ear::Muted).expect("all bands wait");
             board.ask(&route, band, now);
-            board.took(&route, band, 1, true);
+            board.took(&route, band, 1, 1);
             order.push(band);
         }
         let count = |wanted: Band| order.iter().filter(|band| **band == wanted).count();
@@ -288,12 +338,9 @@ mod tests {
                 .iter()
                 .for_each(|name| board.rung(&route(name), Some(Band::Normal)));
             let at = now + Duration::from_millis(step);
-            let (next, band) = board
-                .next(at, Ear::Muted)
-                .map(|(route, band)| (route.clone(), band))
-                .expect("a backlog");
+            let Due { route: next, band, .. } = board.next(at, Ear::Muted).expect("a backlog");
             board.ask(&next, band, at);
-            board.took(&next, band, 0, true);
+            board.took(&next, band, 0, 1);
             order.push_str(next.as_str());
         }
         assert_eq!(order, "ABCABC");
@@ -307,8 +354,28 @@ mod tests {
         board.rung(&route("A"), Some(Band::Normal));
         board.ask(&route("A"), Band::Normal, now);
         board.rung(&route("A"), Some(Band::Normal));
-        board.took(&route("A"), Band::Normal, 1, false);
+        board.took(&route("A"), Band::Normal, 1, 0);
         assert_eq!(sweep(&mut board, now, Ear::Listening(now)), ["A normal"]);
+    }
+
+    #[test]
+    fn a_route_is_quick_as_long_as_its_tasks_are() {
+        let now = Instant::now();
+        let mut board = board(&["A", "B"]);
+        let quick = |board: &Board| (board.is_quick(&route("A")), board.is_quick(&route("B")));
+        assert_eq!(quick(&board), (false, false), "nothing is known");
+        (0..3).for_each(|_| board.ended(&route("A"), Duration::from_millis(2)));
+        board.ended(&route("B"), Duration::from_millis(200));
+        board.ended(&route("C"), Duration::from_millis(2));
+        assert_eq!(quick(&board), (true, false));
+        board.rung(&route("A"), Some(Band::High));
+        assert!(
+            board
+                .next(now, Ear::Muted)
+                .is_some_and(|due| due.quick && due.left == 1)
+        );
+        board.ended(&route("A"), Duration::from_secs(1));
+        assert_eq!(quick(&board), (false, false));
     }
 
     #[test]

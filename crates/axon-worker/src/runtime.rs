@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axon_bus::{ConnectionState, Delivery, Doorbell, Error, Ring, Subscription, Sweep};
-use axon_protocol::{Band, EventKind, QueryId, Route, TaskSubject, header};
+use axon_protocol::{EventKind, QueryId, Route, TaskSubject, header};
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::board::{Board, Ear};
+use crate::board::{Board, Due, Ear};
 use crate::heartbeat::Status;
 use crate::meters::{Outcome, RouteMeters, StartCause};
 use crate::permits::Permits;
@@ -70,9 +70,9 @@ pub(crate) struct Runtime {
 /// What a request for tasks brought.
 struct Pulled {
     sweep: Sweep,
-    route: Route,
-    band: Band,
+    due: Due,
     asked: usize,
+    asked_at: Instant,
     taken: Result<Vec<Delivery>, Error>,
 }
 
@@ -80,6 +80,7 @@ struct Pulled {
 struct Running {
     query: Option<QueryId>,
     route: Route,
+    started: Instant,
     stopper: Stopper,
 }
 
@@ -236,14 +237,11 @@ impl Runtime {
 
     /// When something becomes due though nothing happens.
     fn wake_at(&self, now: Instant) -> Instant {
-        let pull_at = match (self.phase, self.permits.ask_at(), &self.pull) {
-            (Phase::Serving, Some(ask_at), None) => {
-                let due_at = match self.board.next(now, self.ear) {
-                    Some(_) => Some(now),
-                    None => self.board.next_at(self.ear),
-                };
-                due_at.map(|due_at| due_at.max(ask_at).max(self.retry_at))
-            }
+        let pull_at = match (self.phase, &self.pull) {
+            (Phase::Serving, None) => match self.board.next(now, self.ear) {
+                Some(due) => self.ask_at(&due),
+                None => self.board.next_at(self.ear).filter(|_| self.permits.free() > 0),
+            },
             _ => None,
         };
         let phase_at = match self.phase {
@@ -263,30 +261,34 @@ impl Runtime {
             .unwrap_or(now + FAR)
     }
 
+    /// When to ask a queue that is due; `None` while nothing is free.
+    fn ask_at(&self, due: &Due) -> Option<Instant> {
+        let share = self.permits.shares(due.quick, due.left);
+        Some(self.permits.ask_at(share)?.max(self.retry_at))
+    }
+
     fn pull_if_due(&mut self, now: Instant) {
-        if self.pull.is_some() || now < self.retry_at || self.permits.ask_at().is_none_or(|at| at > now) {
+        if self.pull.is_some() || self.permits.free() == 0 {
             return;
         }
-        let Some((route, band)) = self
-            .board
-            .next(now, self.ear)
-            .map(|(route, band)| (route.clone(), band))
-        else {
+        let Some(due) = self.board.next(now, self.ear) else {
             return;
         };
+        if self.ask_at(&due).is_none_or(|at| at > now) {
+            return;
+        }
         let Some(sweep) = self.sweep.take() else { return };
-        let asked = self.permits.batch();
-        self.board.ask(&route, band, now);
-        self.permits.asked(now);
-        self.pull = Some(Box::pin(pull(sweep, route, band, asked)));
+        let asked = self.permits.batch(self.permits.shares(due.quick, due.left));
+        self.board.ask(&due.route, due.band, now);
+        self.pull = Some(Box::pin(pull(sweep, due, asked, now)));
     }
 
     async fn pulled(&mut self, pulled: Pulled) {
         let Pulled {
             sweep,
-            route,
-            band,
+            due: Due { route, band, quick, .. },
             asked,
+            asked_at,
             taken,
         } = pulled;
         self.sweep = Some(sweep);
@@ -307,11 +309,14 @@ impl Runtime {
             return;
         }
         self.status.send_modify(|status| status.pulled_at = Some(now));
-        let left = deliveries.len() == asked && deliveries.last().is_some_and(|last| last.pending > 0);
+        let left = match deliveries.last() {
+            Some(last) if deliveries.len() == asked => last.pending,
+            _ => 0,
+        };
         self.board.took(&route, band, deliveries.len(), left);
-        self.permits.take(deliveries.len());
+        self.permits.take(deliveries.len(), asked_at);
         self.start(&route, deliveries).await;
-        if left && self.permits.shares() {
+        if left > 0 && (self.permits.free() == 0 || self.permits.shares(quick, left)) {
             self.doorbell.ring(&route).await;
         }
     }
@@ -359,6 +364,7 @@ impl Runtime {
         let running = Running {
             query: Some(subject.query.clone()),
             route: subject.route.clone(),
+            started: Instant::now(),
             stopper: Stopper::new(&self.context.leaving),
         };
         let job = Job {
@@ -367,7 +373,7 @@ impl Runtime {
             attempt,
             stopper: running.stopper.clone(),
             route: meters,
-            started: Instant::now(),
+            started: running.started,
             started_at,
         };
         let handle = self.tasks.spawn(task::run(self.context.clone(), job));
@@ -379,6 +385,7 @@ impl Runtime {
         let running = Running {
             query: None,
             route: route.clone(),
+            started: Instant::now(),
             stopper: Stopper::new(&self.context.leaving),
         };
         let handle = self.tasks.spawn(task::refuse_subject(self.context.clone(), delivery));
@@ -397,11 +404,11 @@ impl Runtime {
                     (error.id(), Outcome::Unsettled)
                 }
             };
-            let running = self.running.remove(&id);
-            if outcome == Outcome::HandedBack
-                && let Some(running) = running
-            {
-                self.doorbell.ring(&running.route).await;
+            if let Some(running) = self.running.remove(&id) {
+                self.board.ended(&running.route, running.started.elapsed());
+                if outcome == Outcome::HandedBack {
+                    self.doorbell.ring(&running.route).await;
+                }
             }
             self.status.send_if_modified(|status| {
                 status.succeeded += u64::from(outcome.succeeded());
@@ -420,7 +427,8 @@ impl Runtime {
         }
         // Who is about to ask there anyway keeps the ring.
         let keeps = self.permits.free() > 0 && self.board.is_left(&ring.route, ring.band);
-        if keeps || !self.permits.passes_on(ring.relays) || !self.doorbell.relay(&ring).await {
+        let quick = self.board.is_quick(&ring.route);
+        if keeps || !self.permits.passes_on(ring.relays, quick) || !self.doorbell.relay(&ring).await {
             self.board.rung(&ring.route, ring.band);
         }
     }
@@ -514,13 +522,13 @@ impl Runtime {
     }
 }
 
-async fn pull(mut sweep: Sweep, route: Route, band: Band, asked: usize) -> Pulled {
-    let taken = sweep.take(&route, band, asked).await;
+async fn pull(mut sweep: Sweep, due: Due, asked: usize, asked_at: Instant) -> Pulled {
+    let taken = sweep.take(&due.route, due.band, asked).await;
     Pulled {
         sweep,
-        route,
-        band,
+        due,
         asked,
+        asked_at,
         taken,
     }
 }
