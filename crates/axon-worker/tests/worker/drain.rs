@@ -52,7 +52,7 @@ async fn what_does_not_finish_is_handed_back_at_once_and_is_no_attempt() {
     for index in 0..4 {
         let name = format!("t{index}");
         fleet
-            .publish(&task("q1", &name, vec![call("a", "diag.sleep", json!({"ms": 1500}))]))
+            .publish(&task("q1", &name, vec![call("a", "diag.sleep", json!({"ms": 5000}))]))
             .await;
     }
     fleet.wait_for_starts("q1", 4).await;
