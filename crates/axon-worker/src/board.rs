@@ -16,6 +16,10 @@ const MEAN_WEIGHT: f64 = 0.1;
 /// How long a queue that was empty counts as empty while the worker does not listen.
 const TRUSTED: Duration = Duration::from_millis(50);
 
+/// When a queue that somebody rang for and that was empty is looked at once more, and then a last time. A ring leaves the
+/// server before the consumer counts the task, so the first look may come too early.
+const LOOKS_AGAIN: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(40)];
+
 /// Whether the worker hears of new tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ear {
@@ -31,6 +35,10 @@ struct Queue {
     /// Tasks that are known to wait there, or 1 where somebody rang.
     left: u64,
     asked_at: Option<Instant>,
+    /// Looks that are still due because somebody rang.
+    looks: usize,
+    /// When the next of them is.
+    look_at: Option<Instant>,
 }
 
 /// What is known of one route.
@@ -131,6 +139,7 @@ impl Board {
             for one in Band::ALL.into_iter().filter(|one| band.is_none_or(|band| band == *one)) {
                 let queue = &mut state.queues[index(one)];
                 queue.left = queue.left.max(1);
+                queue.looks = LOOKS_AGAIN.len();
             }
         }
     }
@@ -145,9 +154,12 @@ impl Board {
     /// A queue is being asked. Rings from now on may tell of tasks that come too late for this request.
     pub(crate) fn ask(&mut self, route: &Route, band: Band, now: Instant) {
         if let Some(state) = self.states.get_mut(route) {
-            state.queues[index(band)] = Queue {
+            let queue = &mut state.queues[index(band)];
+            *queue = Queue {
                 left: 0,
                 asked_at: Some(now),
+                looks: queue.looks,
+                look_at: None,
             };
         }
     }
@@ -160,6 +172,14 @@ impl Board {
         if let Some(state) = self.states.get_mut(route) {
             let queue = &mut state.queues[index(band)];
             queue.left = queue.left.max(left);
+            if taken > 0 {
+                queue.looks = 0;
+            } else if let Some(asked_at) = queue.asked_at
+                && queue.looks > 0
+            {
+                queue.look_at = Some(asked_at + LOOKS_AGAIN[LOOKS_AGAIN.len() - queue.looks]);
+                queue.looks -= 1;
+            }
         }
     }
 
@@ -197,12 +217,13 @@ impl Board {
     /// When an empty queue needs to be looked at again; `None` at once.
     fn due_at(&self, queue: &Queue, ear: Ear) -> Option<Instant> {
         let asked_at = queue.asked_at?;
-        match ear {
-            Ear::Muted => Some(asked_at + TRUSTED),
+        let at = match ear {
+            Ear::Muted => asked_at + TRUSTED,
             // What was published between the last look and the first moment of listening was not heard.
-            Ear::Listening(since) if asked_at < since => None,
-            Ear::Listening(_) => Some(asked_at + self.sweep_every),
-        }
+            Ear::Listening(since) if asked_at < since => return None,
+            Ear::Listening(_) => asked_at + self.sweep_every,
+        };
+        Some(queue.look_at.map_or(at, |look_at| look_at.min(at)))
     }
 }
 
@@ -280,6 +301,31 @@ mod tests {
             ["A high", "A normal", "A low"]
         );
         assert!(!board.has_left());
+    }
+
+    #[test]
+    fn a_ring_that_came_before_its_task_leads_to_two_more_looks() {
+        let now = Instant::now();
+        let mut board = board(&["A"]);
+        let ear = Ear::Listening(now);
+        sweep(&mut board, now, ear);
+        board.rung(&route("A"), Some(Band::High));
+        assert_eq!(sweep(&mut board, now, ear), ["A high"]);
+        let second = now + LOOKS_AGAIN[0];
+        assert_eq!(board.next_at(ear), Some(second));
+        assert_eq!(sweep(&mut board, second, ear), ["A high"]);
+        let third = second + LOOKS_AGAIN[1];
+        assert_eq!(board.next_at(ear), Some(third));
+        assert_eq!(sweep(&mut board, third, ear), ["A high"]);
+        assert_eq!(board.next_at(ear), Some(now + SWEEP), "then it was a lost ring");
+        board.rung(&route("A"), Some(Band::Low));
+        board.ask(&route("A"), Band::Low, third);
+        board.took(&route("A"), Band::Low, 1, 0);
+        assert_eq!(
+            board.next_at(ear),
+            Some(now + SWEEP),
+            "what was found needs no second look"
+        );
     }
 
     #[test]
