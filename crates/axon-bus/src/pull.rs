@@ -201,6 +201,8 @@ pub struct LongPull {
     connection: watch::Receiver<ConnectionState>,
     /// Which connection the open requests were made on.
     generation: u64,
+    /// Whether the inbox was opened anew since that connection broke.
+    renewed: bool,
     alive_at: Instant,
     failures: u32,
 }
@@ -222,6 +224,7 @@ impl LongPull {
             durable: bus.namespace().durable(stream),
             connection,
             generation,
+            renewed: false,
             alive_at: Instant::now(),
             failures: 0,
         })
@@ -236,12 +239,17 @@ impl LongPull {
                 return delivery;
             }
             let state = *self.connection.borrow_and_update();
-            if state.generation != self.generation {
+            if !self.renewed && (!state.connected || state.generation != self.generation) {
                 // A server that crashed has forgotten the open requests, one that did not may still serve them. Asking
-                // elsewhere is right in both cases.
+                // elsewhere is right in both cases, and best arranged while there is no connection: then nothing is on
+                // its way to the former inbox.
                 self.reopen().await;
-                self.generation = state.generation;
+                self.renewed = true;
                 continue;
+            }
+            if state.connected {
+                self.generation = state.generation;
+                self.renewed = false;
             }
             if state.connected {
                 self.ask(room.max(1)).await;
