@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use axon_bus::{Delivery, Error, Message, Subscription};
 use axon_protocol::{
-    Answer, Band, DecodeError, Event as Notice, EventKind, ExecutionPlan, Finding, Format, PlanRecord, QueryId, Route, Stored,
-    Stream, SynthesisRequest, Task, TaskDelegation, TaskId, TaskResult, Upstream, header,
+    Answer, Band, DecodeError, Event as Notice, EventKind, ExecutionPlan, Finding, Format, PlanRecord, QueryId, Route,
+    Stored, Stream, SynthesisRequest, Task, TaskDelegation, TaskId, TaskResult, Upstream, header,
 };
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use axon_bus::{Cause, Delivery, Error, Fenced, Message, Outcome, Table};
 use axon_memory::Application;
 use axon_protocol::{
-    Answer, AnswerStatus, Author, Bucket, Episode, EventKind, ExecutionPlan, Format, LeadId, PlanRecord, Query, QueryId,
-    StopReason, Stored, Stream, header, to_markdown,
+    Answer, AnswerStatus, Author, Bucket, Episode, EventKind, ExecutionPlan, Format, LeadId, PlanRecord, Query,
+    QueryId, StopReason, Stored, Stream, header, to_markdown,
 };
 use axon_service::metrics as names;
 use chrono::{DateTime, TimeDelta, Utc};
