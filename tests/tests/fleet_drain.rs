@@ -17,13 +17,15 @@ async fn a_draining_worker_finishes_what_it_holds() {
     let (bed, bus) = Bed::new().await;
     let fleet = Fleet::new(&bed);
     let (_lead, workers, _synthesizer) = tokio::join!(fleet.lead(), fleet.workers(3, 2), fleet.synthesizer());
-    let ids = join_all((0..3).map(|_| async { submit(&bus, &query_of(sleeps(12, 400), 60)).await })).await;
+    let ids = join_all((0..3).map(|_| async { submit(&bus, &query_of(sleeps(6, 300), 60)).await })).await;
+    let mut first_stopped_at = None;
     for worker in &workers[..2] {
         eventually_true("it has tasks", SOON, || async {
             worker.metric("axon_slots", &["state=\"busy\""]).await >= 1.0
         })
         .await;
         worker.terminate();
+        first_stopped_at.get_or_insert_with(Instant::now);
         assert!(
             worker.end(SOON).await.success(),
             "{} drains and ends well",
@@ -39,17 +41,13 @@ async fn a_draining_worker_finishes_what_it_holds() {
         );
         let starts = starts(&bus, id).await;
         assert!(
-            starts.len() == 12 && starts.values().all(|starts| *starts == 1),
+            starts.len() == 6 && starts.values().all(|starts| *starts == 1),
             "{starts:?}"
         );
         assert_eq!(count(&bus, id, EventKind::HandedBack).await, 0);
     }
-    assert_eq!(
-        workers[2]
-            .metric("axon_task_starts_total", &["cause=\"redelivery\""])
-            .await,
-        0.0
-    );
+    let took = first_stopped_at.map(|at| at.elapsed()).expect("stopped");
+    assert!(took < LEASE, "no lease had to end: {took:?}");
     assert_eq!(workers[2].metric("axon_results_fenced_total", &[]).await, 0.0);
 }
 
@@ -68,7 +66,10 @@ async fn what_a_draining_worker_cannot_finish_is_handed_back_at_once() {
     assert!(leaving.end(SOON).await.success());
     let answer = answer(&bus, &id, SOON).await;
     assert_eq!(answer.status, AnswerStatus::Complete, "{answer:?}");
-    assert_eq!(staying.metric("axon_tasks_total", &["outcome=\"complete\""]).await, 3.0);
+    eventually_true("the other worker did all three", SOON, || async {
+        staying.metric("axon_tasks_total", &["outcome=\"complete\""]).await == 3.0
+    })
+    .await;
     let events = events(&bus, &id).await;
     let at = |kind: EventKind| {
         events

@@ -215,7 +215,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         Ok(all)
     }
 
-    /// Everything the table holds now and every change from then on.
+    /// Everything the table holds now and what becomes of it from then on. A change that is overtaken by the next one of
+    /// the same key may be left out; the last one never is.
     pub async fn watch(&self) -> Result<Watch<T>, Error> {
         Ok(Watch {
             inner: self.changes().await?,
