@@ -52,7 +52,7 @@ impl Bus {
                 return Err(error);
             }
             debug!(subject = message.subject, attempt, %error, "fenced publish is unsettled");
-            match self.holder(&message.subject).await {
+            match Box::pin(self.holder(&message.subject)).await {
                 Ok(Some((holder, sequence))) if holder == token.as_str() => return Ok(Fenced::Won { sequence }),
                 Ok(Some(_)) => return Ok(Fenced::Lost),
                 Ok(None) => wait_before_retry(attempt, until, error).await?,

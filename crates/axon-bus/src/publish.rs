@@ -213,10 +213,9 @@ impl Bus {
         if message.payload.len() <= INLINE_BYTES_MAX {
             return Ok(message);
         }
-        let digest = self
-            .objects(ObjectBucket::Artifacts)
-            .put(message.payload.clone())
-            .await?;
+        // Boxed, because the future of every publish would otherwise carry the space of this rare case.
+        let objects = self.objects(ObjectBucket::Artifacts);
+        let digest = Box::pin(objects.put(message.payload.clone())).await?;
         Ok(Message {
             payload: Bytes::new(),
             ..message.with(header::REFERENCE, digest.as_str())
@@ -224,6 +223,9 @@ impl Bus {
     }
 
     pub(crate) async fn by_reference_until(&self, message: Message, until: Instant) -> Result<Message, Error> {
+        if message.payload.len() <= INLINE_BYTES_MAX {
+            return Ok(message);
+        }
         let mut attempt = 0;
         loop {
             attempt += 1;

@@ -12,6 +12,7 @@ mod routes;
 mod runtime;
 
 mod poison;
+mod starts;
 mod task;
 mod verdict;
 mod work;

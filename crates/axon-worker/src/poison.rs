@@ -3,30 +3,18 @@
 
 use axon_bus::{Bus, Error};
 use axon_protocol::{Event, EventKind, QueryId, Stream, TaskId, decode};
-use serde::{Deserialize, Serialize};
 use tracing::debug;
+
+use crate::starts::tells_of;
 
 /// Events of a query that are read to count the starts of one task.
 const EVENTS_MAX: usize = 1000;
 
-/// What the `data` of a start or a hand-back holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AttemptData {
-    /// Which attempt of the task it was.
-    pub(crate) attempt: u32,
-}
-
 /// Starts of one attempt of a task that neither ended nor were handed back.
 pub(crate) fn starts_without_end(events: &[Event], task: &TaskId, attempt: u32) -> usize {
     let count = |kind: EventKind| {
-        events
-            .iter()
-            .filter(|event| event.kind == kind && event.task_id.as_ref() == Some(task))
-            .filter(|event| {
-                // An event that does not tell its attempt is another program's, which has no retries of its own.
-                AttemptData::deserialize(&event.data).map_or(1, |data| data.attempt) == attempt
-            })
-            .count()
+        let of_kind = events.iter().filter(|event| event.kind == kind);
+        of_kind.map(|event| tells_of(event, task, attempt)).sum::<usize>()
     };
     count(EventKind::Started).saturating_sub(count(EventKind::HandedBack))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axon_bus::{ConnectionState, Delivery, Doorbell, Error, Ring, Subscription, Sweep};
-use axon_protocol::{EventKind, QueryId, Route, TaskSubject, header};
+use axon_protocol::{QueryId, Route, TaskSubject, header};
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -20,6 +20,7 @@ use crate::heartbeat::Status;
 use crate::meters::{Outcome, RouteMeters, StartCause};
 use crate::permits::Permits;
 use crate::routes::RouteChange;
+use crate::starts::Starts;
 use crate::task::{self, Context, Job, Stopper};
 
 /// How long a worker that needs no rings goes on listening, so that it does not subscribe anew for each of its short tasks.
@@ -326,7 +327,7 @@ impl Runtime {
     /// Starts tasks, the fact that they start told first.
     async fn start(&mut self, route: &Route, deliveries: Vec<Delivery>) {
         let mut jobs = Vec::with_capacity(deliveries.len());
-        let mut announced = false;
+        let mut starts = Starts::default();
         for delivery in deliveries {
             let Some(subject) = self.context.bus.namespace().parse_task(delivery.subject()) else {
                 self.refuse(route, delivery);
@@ -335,13 +336,15 @@ impl Runtime {
             let attempt = task::attempt_of(delivery.header(header::TRY), subject.attempt);
             // A task that was delivered before tells its own start, after it has looked at the earlier ones.
             if delivery.delivered <= 1 {
-                let event = task::attempt_event(&self.context, EventKind::Started, &subject, attempt);
-                task::announce(&self.context.bus, &event).await;
-                announced = true;
+                starts.add(&subject, attempt);
             }
             jobs.push((delivery, subject, attempt));
         }
-        if announced {
+        let events = starts.into_events(&self.context.id, Utc::now());
+        for event in &events {
+            task::announce(&self.context.bus, event).await;
+        }
+        if !events.is_empty() {
             match tokio::time::timeout(FLUSH_TIMEOUT, self.context.bus.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "cannot flush the starts of tasks"),

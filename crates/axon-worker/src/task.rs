@@ -10,14 +10,14 @@ use axon_protocol::{
     Event, EventKind, Format, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Verdict, WorkerId, header,
 };
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::Config;
 use crate::meters::{Meters, Outcome, RouteMeters};
-use crate::poison::{self, AttemptData};
+use crate::poison;
+use crate::starts::attempt_event;
 use crate::verdict::{Settlement, Stop, settle};
 use crate::work::{Report, Workshop};
 
@@ -96,19 +96,6 @@ pub(crate) fn attempt_of(try_header: Option<&str>, in_subject: u32) -> u32 {
         .max(1)
 }
 
-/// The event that a task of this subject was started or handed back.
-pub(crate) fn attempt_event(context: &Context, kind: EventKind, subject: &TaskSubject, attempt: u32) -> Event {
-    Event {
-        query_id: subject.query.clone(),
-        kind,
-        at: Utc::now(),
-        task_id: Some(subject.task.clone()),
-        by: context.id.to_string(),
-        message: String::new(),
-        data: serde_json::to_value(AttemptData { attempt }).unwrap_or(Value::Null),
-    }
-}
-
 /// Publishes an event without waiting for anything: a lost one is harmless.
 pub(crate) async fn announce(bus: &Bus, event: &Event) {
     let subject = bus.namespace().event(&event.query_id, event.kind);
@@ -123,11 +110,20 @@ pub(crate) async fn announce(bus: &Bus, event: &Event) {
 
 /// Runs a task and settles it.
 pub(crate) async fn run(context: Arc<Context>, job: Job) -> Outcome {
-    let read_until = (job.started + READ_TIMEOUT).into_std();
-    let outcome = match job.delivery.hold(Stream::Tasks, read_until, read(&context, &job)).await {
-        axon_bus::Outcome::Done(Ok(task)) => lead_through(&context, &job, task).await,
-        axon_bus::Outcome::Done(Err(outcome)) => outcome,
-        axon_bus::Outcome::Deadline => Outcome::Unsettled,
+    // What few tasks need is kept apart on the heap: every task carries the space of its longest path.
+    let read = if job.delivery.header(header::REFERENCE).is_none() && job.delivery.delivered <= 1 {
+        read_inline(&job)
+    } else {
+        let read_until = (job.started + READ_TIMEOUT).into_std();
+        match Box::pin(job.delivery.hold(Stream::Tasks, read_until, read(&context, &job))).await {
+            axon_bus::Outcome::Done(read) => read,
+            axon_bus::Outcome::Deadline => Err(Unread::Settled(Outcome::Unsettled)),
+        }
+    };
+    let outcome = match read {
+        Ok(task) => lead_through(&context, &job, task).await,
+        Err(Unread::Malformed(message)) => Box::pin(refuse(&context, &job, message)).await,
+        Err(Unread::Settled(outcome)) => outcome,
     };
     job.route.took(job.started.elapsed());
     context.meters.ended(outcome);
@@ -135,23 +131,45 @@ pub(crate) async fn run(context: Arc<Context>, job: Job) -> Outcome {
     outcome
 }
 
-/// Reads the task, or settles what cannot be read.
-async fn read(context: &Context, job: &Job) -> Result<Task, Outcome> {
+/// Why there is no task to run.
+enum Unread {
+    /// It is none.
+    Malformed(String),
+    /// It is settled already.
+    Settled(Outcome),
+}
+
+/// Reads a task that the message itself holds.
+fn read_inline(job: &Job) -> Result<Task, Unread> {
+    let task = axon_protocol::decode(&job.delivery.headers(), job.delivery.payload());
+    check_names(
+        job,
+        task.map_err(|error| Unread::Malformed(format!("this is no task: {error}")))?,
+    )
+}
+
+/// Reads a task wherever it is, and looks at what became of it before.
+async fn read(context: &Context, job: &Job) -> Result<Task, Unread> {
     let task: Task = match job.delivery.decode().await {
         Ok(task) => task,
         Err(error) if error.is_transient() => {
             warn!(query = %job.subject.query, task = %job.subject.task, %error, "cannot fetch a task");
-            return Err(hand_back(context, job, FETCH_RETRY_DELAY).await);
+            return Err(Unread::Settled(hand_back(context, job, FETCH_RETRY_DELAY).await));
         }
-        Err(error) => return Err(refuse(context, job, format!("this is no task: {error}")).await),
+        Err(error) => return Err(Unread::Malformed(format!("this is no task: {error}"))),
     };
+    let task = check_names(job, task)?;
+    if job.delivery.delivered > 1 {
+        check_redelivery(context, job, &task).await.map_err(Unread::Settled)?;
+    }
+    Ok(task)
+}
+
+fn check_names(job: &Job, task: Task) -> Result<Task, Unread> {
     let (query, name) = (&task.query_id, &task.delegation.task_id);
     if *query != job.subject.query || *name != job.subject.task {
         let message = format!("the payload is task {name} of query {query}, which its subject does not say");
-        return Err(refuse(context, job, message).await);
-    }
-    if job.delivery.delivered > 1 {
-        check_redelivery(context, job, &task).await?;
+        return Err(Unread::Malformed(message));
     }
     Ok(task)
 }
@@ -180,7 +198,7 @@ async fn check_redelivery(context: &Context, job: &Job, task: &Task) -> Result<(
         return Err(bury(context, job, Some(task), Reason::Poison, Verdict::Park, message).await);
     }
     // This start counts for the next one who looks, so it has to be stored before anything happens.
-    let event = attempt_event(context, EventKind::Started, &job.subject, job.attempt);
+    let event = event_of(context, job, EventKind::Started);
     let subject = context.bus.namespace().event(&event.query_id, event.kind);
     let stored = match Message::new(subject, Format::Msgpack, &event) {
         Ok(message) => context.bus.publish(message).await.map(|_| ()),
@@ -221,8 +239,8 @@ async fn lead_through(context: &Context, job: &Job, task: Task) -> Outcome {
                 reason,
                 verdict,
                 message,
-            } => bury(context, job, Some(&task), reason, verdict, message).await,
-            Settlement::HandBack => hand_back(context, job, Duration::ZERO).await,
+            } => Box::pin(bury(context, job, Some(&task), reason, verdict, message)).await,
+            Settlement::HandBack => Box::pin(hand_back(context, job, Duration::ZERO)).await,
         }
     };
     tokio::pin!(work);
@@ -345,8 +363,13 @@ async fn refuse(context: &Context, job: &Job, message: String) -> Outcome {
     bury(context, job, None, Reason::Malformed, Verdict::Park, message).await
 }
 
+fn event_of(context: &Context, job: &Job, kind: EventKind) -> Event {
+    let TaskSubject { query, task, .. } = job.subject.clone();
+    attempt_event(kind, query, task, job.attempt, &context.id, Utc::now())
+}
+
 async fn hand_back(context: &Context, job: &Job, delay: Duration) -> Outcome {
-    let event = attempt_event(context, EventKind::HandedBack, &job.subject, job.attempt);
+    let event = event_of(context, job, EventKind::HandedBack);
     announce(&context.bus, &event).await;
     job.delivery.hand_back(delay).await;
     Outcome::HandedBack

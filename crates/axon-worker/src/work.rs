@@ -80,41 +80,17 @@ impl Workshop {
 
     /// Does what is delegated until it is done, `stop_at` comes, or the task is stopped.
     pub(crate) async fn execute(&self, context: &Context, job: &Job, task: &Task, stop_at: Instant) -> Report {
-        let opened = tokio::select! {
-            opened = self.open(task) => opened,
-            () = tokio::time::sleep_until(stop_at) => return stopped_early(Stop::OutOfTime),
-            () = job.stopper.token().cancelled() => {
-                return stopped_early(job.stopper.stopped().unwrap_or(Stop::Leaving));
-            }
-        };
-        let workspace = match opened {
-            Ok(workspace) => workspace,
-            Err(failure) => return Report::failed(failure),
-        };
         let call_context = CallContext {
-            workspace: workspace.clone(),
+            workspace: None,
             scope: task.delegation.boundaries.scope.clone().into(),
             cancel: job.stopper.token().clone(),
             deadline: Some(stop_at),
             attempt: job.attempt,
         };
-        let mut report = match (workspace, task.delegation.calls.is_empty()) {
-            (None, true) => return Report::failed(Failure::permanent(NOTHING_TO_DO)),
-            (None, false) => self.call(task, &call_context, |_| {}).await,
-            (Some(_), false) => {
-                let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
-                let on_event = |event: ToolEvent<'_>| {
-                    if let ToolEvent::Ended { outcome } = event {
-                        // Events inform: when too many wait, the latest are left out.
-                        let _ = events.try_send(tool_call_event(context, task, outcome));
-                    }
-                };
-                announcing(context, self.call(task, &call_context, on_event), waiting).await
-            }
-            (Some(workspace), true) => {
-                self.investigate(context, job, task, workspace, call_context, stop_at)
-                    .await
-            }
+        let mut report = match (task.workspace.is_some(), task.delegation.calls.is_empty()) {
+            (false, true) => return Report::failed(Failure::permanent(NOTHING_TO_DO)),
+            (false, false) => self.call(task, &call_context, |_| {}).await,
+            (true, _) => Box::pin(self.look_into(context, job, task, call_context, stop_at)).await,
         };
         report.facts.stop = job
             .stopper
@@ -125,6 +101,44 @@ impl Workshop {
             report.facts.stop = None;
         }
         report
+    }
+
+    /// Opens the workspace and does there what is delegated.
+    async fn look_into(
+        &self,
+        context: &Context,
+        job: &Job,
+        task: &Task,
+        call_context: CallContext,
+        stop_at: Instant,
+    ) -> Report {
+        let opened = tokio::select! {
+            opened = self.open(task) => opened,
+            () = tokio::time::sleep_until(stop_at) => return stopped_early(),
+            () = job.stopper.token().cancelled() => return stopped_early(),
+        };
+        let workspace = match opened {
+            Ok(Some(workspace)) => workspace,
+            Ok(None) => return Report::failed(Failure::permanent(NOTHING_TO_DO)),
+            Err(failure) => return Report::failed(failure),
+        };
+        let call_context = CallContext {
+            workspace: Some(workspace.clone()),
+            ..call_context
+        };
+        if task.delegation.calls.is_empty() {
+            return self
+                .investigate(context, job, task, workspace, call_context, stop_at)
+                .await;
+        }
+        let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
+        let on_event = |event: ToolEvent<'_>| {
+            if let ToolEvent::Ended { outcome } = event {
+                // Events inform: when too many wait, the latest are left out.
+                let _ = events.try_send(tool_call_event(context, task, outcome));
+            }
+        };
+        announcing(context, self.call(task, &call_context, on_event), waiting).await
     }
 
     async fn open(&self, task: &Task) -> Result<Option<Arc<Workspace>>, Failure> {
@@ -324,9 +338,13 @@ fn report_investigation(investigation: Investigation) -> Report {
     }
 }
 
-fn stopped_early(stop: Stop) -> Report {
+/// What there is to report of a task that was stopped while its workspace was being opened.
+fn stopped_early() -> Report {
     let mut report = Report::default();
-    report.facts.stop = Some(stop);
+    report
+        .facts
+        .missing
+        .push("everything, the workspace was still being opened".to_owned());
     report
 }
 

@@ -1,0 +1,142 @@
+//! The events that tell of started and handed-back tasks, written and read in one place. Tasks of one query that start
+//! together in great number share an event, because at full speed an event for each would cost as much as the task itself.
+
+use std::collections::BTreeMap;
+
+use axon_protocol::{Event, EventKind, QueryId, TaskId, TaskSubject, WorkerId};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Tasks of one query that start together, from which on they share an event.
+const SHARED_FROM: usize = 8;
+
+/// One attempt of a task, as the `data` of an event tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Attempt {
+    /// Absent where the event itself names the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<TaskId>,
+    attempt: u32,
+}
+
+/// What the `data` of an event that several tasks share holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Shared {
+    tasks: Vec<Attempt>,
+}
+
+/// Tasks that are about to start.
+#[derive(Debug, Default)]
+pub(crate) struct Starts(BTreeMap<QueryId, Vec<(TaskId, u32)>>);
+
+impl Starts {
+    pub(crate) fn add(&mut self, subject: &TaskSubject, attempt: u32) {
+        let tasks = self.0.entry(subject.query.clone()).or_default();
+        tasks.push((subject.task.clone(), attempt));
+    }
+
+    /// The events that tell of them.
+    pub(crate) fn into_events(self, by: &WorkerId, at: DateTime<Utc>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (query, tasks) in self.0 {
+            if tasks.len() < SHARED_FROM {
+                let own = |(task, attempt)| attempt_event(EventKind::Started, query.clone(), task, attempt, by, at);
+                events.extend(tasks.into_iter().map(own));
+            } else {
+                events.push(shared_event(query, tasks, by, at));
+            }
+        }
+        events
+    }
+}
+
+/// The event that one attempt of a task was started or handed back.
+pub(crate) fn attempt_event(
+    kind: EventKind,
+    query_id: QueryId,
+    task: TaskId,
+    attempt: u32,
+    by: &WorkerId,
+    at: DateTime<Utc>,
+) -> Event {
+    Event {
+        query_id,
+        kind,
+        at,
+        task_id: Some(task),
+        by: by.to_string(),
+        message: String::new(),
+        data: serde_json::to_value(Attempt { task: None, attempt }).unwrap_or(Value::Null),
+    }
+}
+
+fn shared_event(query_id: QueryId, tasks: Vec<(TaskId, u32)>, by: &WorkerId, at: DateTime<Utc>) -> Event {
+    let message = format!("{} tasks", tasks.len());
+    let tasks = tasks
+        .into_iter()
+        .map(|(task, attempt)| Attempt {
+            task: Some(task),
+            attempt,
+        })
+        .collect();
+    Event {
+        query_id,
+        kind: EventKind::Started,
+        at,
+        task_id: None,
+        by: by.to_string(),
+        message,
+        data: serde_json::to_value(Shared { tasks }).unwrap_or(Value::Null),
+    }
+}
+
+/// How often an event tells of that attempt of a task.
+pub(crate) fn tells_of(event: &Event, task: &TaskId, attempt: u32) -> usize {
+    match &event.task_id {
+        Some(told) => {
+            // An event that does not tell its attempt is another program's, which has no retries of its own.
+            let told_attempt = Attempt::deserialize(&event.data).map_or(1, |data| data.attempt);
+            usize::from(told == task && told_attempt == attempt)
+        }
+        None => {
+            let shared = Shared::deserialize(&event.data).map_or(Vec::new(), |shared| shared.tasks);
+            let told = |one: &&Attempt| one.task.as_ref() == Some(task) && one.attempt == attempt;
+            shared.iter().filter(told).count()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axon_protocol::{Band, Route};
+
+    fn subject(query: &str, task: &str) -> TaskSubject {
+        TaskSubject {
+            route: Route::of(&Default::default()),
+            band: Band::Normal,
+            query: QueryId::new(query).expect("an id"),
+            task: TaskId::new(task).expect("an id"),
+            attempt: 1,
+        }
+    }
+
+    #[test]
+    fn many_starts_of_one_query_share_an_event_and_few_do_not() {
+        for (tasks, others, events) in [(1, 0, 1), (7, 1, 8), (8, 0, 1), (20, 2, 3)] {
+            let mut starts = Starts::default();
+            (0..tasks).for_each(|index| starts.add(&subject("q1", &format!("t{index}")), 2));
+            (0..others).for_each(|index| starts.add(&subject("q2", &format!("t{index}")), 1));
+            let by = WorkerId::new("w1").expect("an id");
+            let told = starts.into_events(&by, DateTime::UNIX_EPOCH);
+            assert_eq!(told.len(), events, "{tasks} and {others}");
+            for index in 0..tasks {
+                let task = TaskId::new(format!("t{index}")).expect("an id");
+                let of_q1 = || told.iter().filter(|event| event.query_id.as_str() == "q1");
+                let count = |attempt| of_q1().map(|event| tells_of(event, &task, attempt)).sum::<usize>();
+                assert_eq!((count(2), count(1)), (1, 0), "t{index} of {tasks}");
+            }
+        }
+    }
+}
