@@ -18,7 +18,8 @@ while read -r verb what; do
     esac
 done
 for group in $groups; do kill -9 "-$group" 2>/dev/null; done
-for folder in $folders; do rm -rf "$folder"; done
+# A server that was killed a moment ago may still be writing its last file.
+for folder in $folders; do rm -rf "$folder" 2>/dev/null || { sleep 1; rm -rf "$folder"; }; done
 "#;
 
 /// Kills the process group of `pid` when the test process ends, unless it is forgotten before.
