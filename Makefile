@@ -36,6 +36,8 @@ up:
 	@$(NATS) && cargo build --release --locked $(BINS) \
 		&& exec $(RELEASE)/axon up --workers "$$WORKERS" --nats-server "$$nats" --workspace "$$WORKSPACE"
 
+# More threads than cores: these tests wait for servers and processes more than they compute.
+test: export RUST_TEST_THREADS ?= 8
 test:
 	@$(NATS) && python=$$(scripts/get-python.sh) && cargo build --locked $(BINS) \
 		&& AXON_TEST_BIN_DIR=$(DEBUG) AXON_NATS_SERVER="$$nats" AXON_TEST_PYTHON="$$python" \
