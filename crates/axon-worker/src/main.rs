@@ -76,7 +76,9 @@ impl Args {
     }
 }
 
-#[tokio::main(worker_threads = 2)]
+// One thread: tasks wait for tools, which run on the pool of blocking threads, and for the server. Measured against two
+// threads it takes a fifth less processor time per task and less memory.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let config = Args::parse().load()?;
     let telemetry = telemetry::init("axon-worker", &config.telemetry)?;
