@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::bus_publish::{route, task};
 
 const SOON: Duration = Duration::from_secs(10);
+/// How long a request of an idle pull stays open.
+const EXPIRY: Duration = Duration::from_secs(1);
 /// Longer than a pull stays silent before it is opened again.
 const SILENCE: Duration = Duration::from_secs(14);
 
@@ -217,7 +219,7 @@ async fn a_deleted_consumer_is_declared_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heartbeats_keep_an_idle_pull_open_and_silence_opens_it_again() {
+async fn an_idle_pull_asks_again_when_its_request_ends_and_silence_opens_it_anew() {
     let (bed, bus) = Bed::new().await;
     let proxy = Proxy::to(shared().port()).await;
     let mut behind = bed.clone();
@@ -227,10 +229,13 @@ async fn heartbeats_keep_an_idle_pull_open_and_silence_opens_it_again() {
     let mut pull = LongPull::open(&lead, Stream::Queries).await.expect("opens");
     let pulling = tokio::spawn(async move { pull.next(1).await });
     tokio::time::timeout(SOON, requests.next()).await.expect("it asks");
-    let second = tokio::time::timeout(SILENCE, requests.next()).await;
-    assert!(second.is_err(), "the server's heartbeats are signs of life enough");
+    tokio::time::timeout(SOON, requests.next())
+        .await
+        .expect("the end of a request is a sign of life");
 
     proxy.swallow_answers();
+    // What was on its way when the proxy fell silent may lead to one more request; then the pull waits.
+    while tokio::time::timeout(EXPIRY * 3, requests.next()).await.is_ok() {}
     tokio::time::timeout(SILENCE, requests.next())
         .await
         .expect("silence opens the pull again");

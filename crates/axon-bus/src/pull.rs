@@ -16,16 +16,19 @@ use crate::connection::ConnectionState;
 use crate::retry::{RetryPolicy, retry_delay};
 use crate::{Bus, Delivery, Error};
 
-/// How long one pull request stays open at the server.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server shows that an open request is alive.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long one pull request stays open at the server. Its end is the sign of life of an idle pull, and what a pull that is
+/// closed waits for: nothing else tells that no message is on its way, and one that is lost there waits out its lease.
+const EXPIRES: Duration = Duration::from_secs(1);
+/// Silence after which an open pull is opened anew.
+const SILENCE: Duration = Duration::from_millis(12_500);
+/// Pause of a pull whose connection is closed for good.
+const CLOSED_PAUSE: Duration = Duration::from_secs(5);
 /// How long a request that does not wait may take to be answered.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a subscription that is given up may take to bring what was on its way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Silence after which a pull that is closed is taken to have nothing on its way.
-const CLOSE_SILENCE: Duration = Duration::from_millis(20);
+/// How much longer than its requests a pull that is closed waits for their ends.
+const CLOSE_MARGIN: Duration = Duration::from_millis(500);
 
 /// What came out of a pull.
 #[derive(Debug)]
@@ -108,7 +111,6 @@ impl Inbox {
             Some(expires) => json!({
                 "batch": batch,
                 "expires": expires.as_nanos() as u64,
-                "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
             }),
             None => json!({ "batch": batch, "no_wait": true }),
         };
@@ -254,12 +256,12 @@ impl LongPull {
             if state.connected {
                 self.ask(room.max(1)).await;
             }
-            let silent_at = self.alive_at + HEARTBEAT * 2 + HEARTBEAT / 2;
+            let silent_at = self.alive_at + SILENCE;
             tokio::select! {
                 biased;
                 changed = self.connection.changed() => match changed {
                     Ok(()) => {}
-                    Err(_) => tokio::time::sleep(HEARTBEAT).await,
+                    Err(_) => tokio::time::sleep(CLOSED_PAUSE).await,
                 },
                 pulled = self.inbox.receive() => {
                     self.alive_at = Instant::now();
@@ -270,7 +272,7 @@ impl LongPull {
                         }
                         Some(Pulled::NoConsumer) => self.recover().await,
                         Some(Pulled::Refused) => self.pause().await,
-                        Some(Pulled::Stalled) => tokio::time::sleep(HEARTBEAT).await,
+                        Some(Pulled::Stalled) => tokio::time::sleep(CLOSED_PAUSE).await,
                         Some(Pulled::Ended) | None => {}
                     }
                 },
@@ -336,10 +338,11 @@ impl LongPull {
     /// Takes nothing more. Messages the server had already sent are handed back at once. Returns how many.
     pub async fn close(mut self) -> usize {
         let mut unwanted = Vec::new();
-        // Under load the open requests are about to be filled. Waiting for that is safer than racing with it, and to hand
-        // back only afterwards keeps what is handed back from coming here again.
+        // The open requests are filled or expire within a second. Waiting for that is safe, taking them back is a race; and
+        // to hand back only afterwards keeps what is handed back from coming here again.
+        let until = Instant::now() + EXPIRES + CLOSE_MARGIN;
         while self.inbox.outstanding() > 0 {
-            match tokio::time::timeout(CLOSE_SILENCE, self.inbox.receive()).await {
+            match tokio::time::timeout_at(until, self.inbox.receive()).await {
                 Ok(Some(Pulled::Message(delivery))) => unwanted.push(*delivery),
                 Ok(Some(Pulled::Ended | Pulled::Refused) | None) => {}
                 Ok(Some(Pulled::NoConsumer | Pulled::Stalled)) | Err(_) => break,
