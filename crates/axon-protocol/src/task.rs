@@ -99,6 +99,29 @@ pub struct RunStatistics {
     pub makespan_ratio: f64,
 }
 
+impl RunStatistics {
+    /// The figures of a run from its four durations in milliseconds; the ratios follow from them.
+    pub fn new(sequential_ms: f64, parallel_ms: f64, critical_path_ms: f64, lower_bound_ms: f64) -> Self {
+        let saved = if sequential_ms > 0.0 {
+            (sequential_ms - parallel_ms) / sequential_ms * 100.0
+        } else {
+            0.0
+        };
+        Self {
+            sequential_ms,
+            parallel_ms,
+            time_saved_percent: saved.max(0.0),
+            critical_path_ms,
+            lower_bound_ms,
+            makespan_ratio: if lower_bound_ms > 0.0 {
+                parallel_ms / lower_bound_ms
+            } else {
+                1.0
+            },
+        }
+    }
+}
+
 /// The one result of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResult {

@@ -19,21 +19,5 @@ pub(super) fn of(graph: &Graph, outcomes: &[CallOutcome], slots: usize) -> RunSt
     let parallel_ms = milliseconds(last.saturating_sub(first));
     let critical_path_ms = graph.critical_path(&durations);
     let lower_bound_ms = critical_path_ms.max(sequential_ms / slots.max(1) as f64);
-    let saved = if sequential_ms > 0.0 {
-        (sequential_ms - parallel_ms) / sequential_ms * 100.0
-    } else {
-        0.0
-    };
-    RunStatistics {
-        sequential_ms,
-        parallel_ms,
-        time_saved_percent: saved.max(0.0),
-        critical_path_ms,
-        lower_bound_ms,
-        makespan_ratio: if lower_bound_ms > 0.0 {
-            parallel_ms / lower_bound_ms
-        } else {
-            1.0
-        },
-    }
+    RunStatistics::new(sequential_ms, parallel_ms, critical_path_ms, lower_bound_ms)
 }

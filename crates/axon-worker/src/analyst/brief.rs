@@ -363,7 +363,11 @@ mod tests {
             ("docs/", &["docs"][..], &[][..]),
             ("http.rs", &["src/http.rs"], &[]),
             ("src/http.rs:12:5", &["src/http.rs"], &[("src/http.rs", 12)]),
-            ("/home/me/work/src/http.rs:7", &["src/http.rs"], &[("src/http.rs", 7)]),
+            (
+                "/home/me/project/src/http.rs:7",
+                &["src/http.rs"],
+                &[("src/http.rs", 7)],
+            ),
             ("lib.rs", &["crates/a/src/lib.rs", "crates/b/src/lib.rs"], &[]),
             ("nothing.rs", &[], &[]),
         ] {

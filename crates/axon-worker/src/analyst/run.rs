@@ -218,24 +218,10 @@ impl Work<'_> {
 /// The figures of two rounds, one after the other.
 fn joined(first: &RunStatistics, second: &Run) -> RunStatistics {
     let second = &second.statistics;
-    let sequential_ms = first.sequential_ms + second.sequential_ms;
-    let parallel_ms = first.parallel_ms + second.parallel_ms;
-    let lower_bound_ms = first.lower_bound_ms + second.lower_bound_ms;
-    let saved = if sequential_ms > 0.0 {
-        (sequential_ms - parallel_ms) / sequential_ms * 100.0
-    } else {
-        0.0
-    };
-    RunStatistics {
-        sequential_ms,
-        parallel_ms,
-        time_saved_percent: saved.max(0.0),
-        critical_path_ms: first.critical_path_ms + second.critical_path_ms,
-        lower_bound_ms,
-        makespan_ratio: if lower_bound_ms > 0.0 {
-            parallel_ms / lower_bound_ms
-        } else {
-            1.0
-        },
-    }
+    RunStatistics::new(
+        first.sequential_ms + second.sequential_ms,
+        first.parallel_ms + second.parallel_ms,
+        first.critical_path_ms + second.critical_path_ms,
+        first.lower_bound_ms + second.lower_bound_ms,
+    )
 }
