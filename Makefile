@@ -17,11 +17,12 @@ RELEASE := $(CURDIR)/target/release
 NATS = nats=$$(scripts/get-nats.sh)
 SHELL := /bin/bash
 
-.PHONY: help run up test check bench compose-test clean
+.PHONY: help run up demo test check bench compose-test clean
 
 help:
 	@echo 'make run            a fleet on this machine, one question, its answer (ASK="…" WORKSPACE=dir WORKERS=4)'
 	@echo 'make up             the same fleet, until Ctrl-C'
+	@echo 'make demo           one query of each complexity, a real question, the figures'
 	@echo 'make test           all tests'
 	@echo 'make check          formatting, lints, documentation'
 	@echo 'make bench          rates and latencies as JSON (SYNC=always: every write on disk first)'
@@ -35,6 +36,10 @@ run:
 up:
 	@$(NATS) && cargo build --release --locked $(BINS) \
 		&& exec $(RELEASE)/axon up --workers "$$WORKERS" --nats-server "$$nats" --workspace "$$WORKSPACE"
+
+demo:
+	@$(NATS) && cargo build --release --locked $(BINS) \
+		&& exec $(RELEASE)/axon demo --nats-server "$$nats" --workspace "$$WORKSPACE" --ask "$$ASK"
 
 # More threads than cores: these tests wait for servers and processes more than they compute.
 test: export RUST_TEST_THREADS ?= 8

@@ -70,7 +70,8 @@ if missing "$image"; then
     # shellcheck disable=SC2016
     printf '%s\n' '#!/bin/sh' 'case "${1:--}" in -*) set -- nats-server "$@" ;; esac' 'exec "$@"' \
         >"$work/rootfs/usr/local/bin/docker-entrypoint.sh"
-    chmod 755 "$work/rootfs/usr/local/bin/"*
+    # By name: the link beside them points into the image, and at nothing on this machine.
+    chmod 755 "$work"/rootfs/usr/local/bin/{nats-server,docker-entrypoint.sh}
     import "$image" 'ENTRYPOINT ["docker-entrypoint.sh"]' 'EXPOSE 4222 6222 8222'
 fi
 

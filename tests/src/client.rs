@@ -10,7 +10,7 @@ use axon_protocol::{
 };
 use serde_json::Value;
 
-use crate::eventually;
+use crate::{eventually, json_request};
 
 /// Most messages of a stream that a test reads.
 const MESSAGES_MAX: usize = 2000;
@@ -64,6 +64,25 @@ pub async fn submit_as(bus: &Bus, id: &str, query: &Query) -> QueryId {
     QueryId::new(id).expect("an id")
 }
 
+/// Lets the server forget the ids of queries after a tenth of a second, instead of two minutes: from then on the fleet has
+/// to know them by itself.
+pub async fn forget_ids_quickly(bus: &Bus) {
+    let stream = bus.namespace().stream(Stream::Queries);
+    change_stream(bus, &stream, |config| {
+        config["duplicate_window"] = serde_json::json!(100_000_000)
+    })
+    .await;
+}
+
+/// Changes settings of a stream of this test's own namespace.
+pub async fn change_stream(bus: &Bus, stream: &str, change: impl FnOnce(&mut Value)) {
+    let info = json_request(bus, &format!("STREAM.INFO.{stream}"), Value::Null).await;
+    let mut config = info.expect("the stream is there")["config"].clone();
+    change(&mut config);
+    let changed = json_request(bus, &format!("STREAM.UPDATE.{stream}"), config).await;
+    changed.expect("the stream changes");
+}
+
 /// Waits for the answer of a query.
 pub async fn answer(bus: &Bus, id: &QueryId, timeout: Duration) -> Answer {
     let subject = bus.namespace().answer(id);
@@ -97,13 +116,30 @@ pub async fn events(bus: &Bus, id: &QueryId) -> Vec<Event> {
 
 /// How often each task of a query was started.
 pub async fn starts(bus: &Bus, id: &QueryId) -> BTreeMap<String, usize> {
-    let mut starts = BTreeMap::new();
+    let starters = starters(bus, id).await.into_iter();
+    starters.map(|(task, by)| (task, by.len())).collect()
+}
+
+/// Who started each task of a query and as which attempt, in this order, once for each start.
+pub async fn starters(bus: &Bus, id: &QueryId) -> BTreeMap<String, Vec<(String, u64)>> {
+    let mut starters: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
     for event in events(bus, id).await {
-        if let (EventKind::Started, Some(task)) = (event.kind, event.task_id) {
-            *starts.entry(task.to_string()).or_default() += 1;
+        if event.kind != EventKind::Started {
+            continue;
+        }
+        let attempt = |data: &Value| data["attempt"].as_u64().unwrap_or(1);
+        // Tasks that start together in great number share an event.
+        let shared = event.data["tasks"].as_array().into_iter().flatten();
+        let shared = shared.filter_map(|data| Some((data["task"].as_str()?.to_owned(), attempt(data))));
+        let own = event
+            .task_id
+            .iter()
+            .map(|task| (task.to_string(), attempt(&event.data)));
+        for (task, attempt) in own.chain(shared) {
+            starters.entry(task).or_default().push((event.by.clone(), attempt));
         }
     }
-    starts
+    starters
 }
 
 /// How many events of one kind a query has.

@@ -45,6 +45,11 @@ impl Fleet {
         }
     }
 
+    /// A fleet whose leads execute no slow task a second time and add none: for tests that count executions.
+    pub fn counted(bed: &Bed) -> Self {
+        Self::new(bed).set("AXON_LEAD__DYNAMIC_SPAWNING", false)
+    }
+
     /// Sets a variable for all processes started from now on, such as `AXON_WORKER__SLOTS`.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.environment.push((key.to_owned(), value.to_string()));

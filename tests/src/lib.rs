@@ -3,9 +3,11 @@
 
 mod bed;
 mod binaries;
+pub mod chance;
 pub mod client;
 pub mod command;
 mod fleet;
+pub mod frames;
 mod guard;
 mod process;
 mod proxy;
@@ -16,6 +18,6 @@ pub use bed::{Bed, json_request, namespace};
 pub use binaries::{binary, root};
 pub use fleet::Fleet;
 pub use process::Process;
-pub use proxy::Proxy;
-pub use server::{Server, free_port, shared};
+pub use proxy::{Proxy, Stop};
+pub use server::{Server, binary as server_binary, free_port, shared};
 pub use wait::{eventually, eventually_true, for_a_while};

@@ -28,9 +28,21 @@ pub struct Process {
 impl Process {
     /// Starts a program. What it says goes into `<folder>/<name>.log`.
     pub fn start(name: &str, program: &Path, folder: &Path, environment: &[(String, String)]) -> Self {
+        Self::start_with(name, program, &[], folder, environment)
+    }
+
+    /// The same with arguments.
+    pub fn start_with(
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        folder: &Path,
+        environment: &[(String, String)],
+    ) -> Self {
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).expect("a log file");
         let child = Command::new(program)
+            .args(arguments)
             .envs(environment.iter().map(|(key, value)| (key, value)))
             // No configuration of the developer's is picked up here.
             .current_dir(folder)
@@ -58,6 +70,23 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The id it goes by in the fleet, once it has said so.
+    pub fn id(&self) -> String {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(" started "));
+        let id = line.and_then(|line| line.split([' ', '=']).skip_while(|word| *word != "started").nth(2));
+        id.unwrap_or_else(|| panic!("{} has not said its id", self.name))
+            .to_owned()
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("its status is read");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.expect("its resident memory") * 1024
     }
 
     /// What it has logged so far.

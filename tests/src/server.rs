@@ -159,7 +159,7 @@ fn log_of(folder: &Path) -> String {
 }
 
 /// The nats-server to test with. One that is missing is a failure, never a reason to skip.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY
         .get_or_init(|| {

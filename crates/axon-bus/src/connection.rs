@@ -1,10 +1,11 @@
 //! The connection: opens it, refuses servers that are too old, follows its state, and drains it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use axon_protocol::Namespace;
+use axon_protocol::{Bucket, Namespace};
 use axon_service::metrics as names;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -12,6 +13,7 @@ use tracing::{debug, info, warn};
 use crate::breaker::Breaker;
 use crate::limit::PublishLimit;
 use crate::retry::{RetryPolicy, retry_delay};
+use crate::table::StoreCell;
 use crate::{Config, Error};
 
 /// The oldest server that keeps the promises Axon builds on.
@@ -47,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) breaker: Mutex<(u64, Breaker)>,
     pub(crate) state: watch::Receiver<ConnectionState>,
     pub(crate) who: String,
+    pub(crate) stores: BTreeMap<Bucket, StoreCell>,
 }
 
 impl std::fmt::Debug for Bus {
@@ -66,7 +69,7 @@ impl Bus {
         let (tx, mut state) = watch::channel(ConnectionState::default());
         let options = options(config, &who, tx).await?;
         let timeout = Duration::from_secs(config.connect_timeout_s.max(1));
-        let addresses: Vec<String> = config.url.split(',').map(|part| part.trim().to_owned()).collect();
+        let addresses = addresses(&config.url)?;
         let connecting = tokio::time::timeout(timeout, options.connect(addresses));
         let client = match connecting.await {
             Ok(Ok(client)) => client,
@@ -120,6 +123,10 @@ impl Bus {
             config: config.clone(),
             state,
             who,
+            stores: Bucket::ALL
+                .into_iter()
+                .map(|bucket| (bucket, StoreCell::default()))
+                .collect(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -168,18 +175,28 @@ impl Bus {
         Ok(elapsed)
     }
 
-    /// Sends what is buffered and closes the connection. Call it last.
+    /// Sends what is buffered and closes the connection. Call it last. A server that is away is waited for no longer than
+    /// for an acknowledgement, because a process that stops must end.
     pub async fn drain(&self) -> Result<(), Error> {
-        self.inner
-            .client
-            .flush()
-            .await
-            .map_err(|error| Error::server("flushing", error))?;
-        self.inner
-            .client
-            .drain()
-            .await
-            .map_err(|error| Error::server("draining", error))
+        let closing = async {
+            self.inner
+                .client
+                .flush()
+                .await
+                .map_err(|error| Error::server("flushing", error))?;
+            self.inner
+                .client
+                .drain()
+                .await
+                .map_err(|error| Error::server("draining", error))
+        };
+        let closed = tokio::time::timeout(ACK_TIMEOUT, closing).await;
+        closed.unwrap_or_else(|_| {
+            Err(Error::TimedOut {
+                what: "the last messages of a process that stops".to_owned(),
+                timeout: ACK_TIMEOUT,
+            })
+        })
     }
 
     pub(crate) fn with_breaker<R>(&self, use_it: impl FnOnce(&mut Breaker) -> R) -> R {
@@ -262,6 +279,21 @@ fn follow(event: &async_nats::Event, state: &watch::Sender<ConnectionState>, who
     }
 }
 
+/// The addresses of a list separated by commas, each checked: what the client says of a bad one helps nobody.
+fn addresses(list: &str) -> Result<Vec<async_nats::ServerAddr>, Error> {
+    let each = list.split(',').map(|part| {
+        part.trim().parse().map_err(|error| Error::Config {
+            key: "url",
+            detail: format!(
+                "`{}` is no address of a NATS server ({error}): write nats://HOST:PORT with a port from 1 to 65535, several \
+                 separated by commas",
+                without_password(part.trim())
+            ),
+        })
+    });
+    each.collect()
+}
+
 fn recent_enough(version: &str) -> bool {
     let mut parts = version
         .trim_start_matches('v')
@@ -311,6 +343,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(recent_enough(version), accepted, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_bad_address_is_named_and_its_password_is_not() {
+        assert_eq!(addresses("nats://a:4222, b:4223,c").map(|all| all.len()).ok(), Some(3));
+        for (list, named) in [
+            ("nats://127.0.0.1:99999", "`nats://127.0.0.1:99999`"),
+            ("nats://a:1,127.0.0.1:4222:x", "`127.0.0.1:4222:x`"),
+            ("nats://u:secret@h:port", "`nats://***@h:port`"),
+        ] {
+            let error = addresses(list).expect_err(list).to_string();
+            assert!(error.contains(named) && error.contains("nats://HOST:PORT"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

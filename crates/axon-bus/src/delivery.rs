@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use axon_protocol::{Digest, Headers, ObjectBucket, Stream, decode, header};
+use axon_protocol::{DecodeError, Digest, Headers, ObjectBucket, Stream, decode_by, header};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,9 @@ use crate::{Bus, Error};
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a confirmation is asked for. After that the message may come again, which the fence makes harmless.
 const CONFIRM_ATTEMPTS: u32 = 4;
+
+/// Letters of a broken reference that an error shows.
+const REFERENCE_CHARS_SHOWN: usize = 80;
 
 /// A delivered message.
 #[derive(Debug, Clone)]
@@ -90,9 +93,7 @@ impl Delivery {
         match self.header(header::REFERENCE) {
             None => Ok(self.message.payload.clone()),
             Some(text) => {
-                let digest: Digest = text
-                    .parse()
-                    .map_err(|error| Error::server(format!("reading `{}`", self.subject()), error))?;
+                let digest = referred(text)?;
                 self.bus.objects(ObjectBucket::Artifacts).get(&digest).await
             }
         }
@@ -101,7 +102,7 @@ impl Delivery {
     /// Decodes the payload, following a reference.
     pub async fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let payload = self.resolved().await?;
-        Ok(decode(&self.headers(), &payload)?)
+        Ok(decode_by(|name| self.header(name), &payload)?)
     }
 
     /// Runs `work` and renews the lease every third of its length until `work` ends or `until` has passed.
@@ -166,6 +167,12 @@ impl Delivery {
             debug!(subject = self.subject(), %error, "cannot hand a message back, its lease will end");
         }
     }
+}
+
+/// The digest that a reference names. What is none will never become one.
+pub(crate) fn referred(text: &str) -> Result<Digest, DecodeError> {
+    let shown = || text.chars().take(REFERENCE_CHARS_SHOWN).collect();
+    text.parse().map_err(|_| DecodeError::Reference(shown()))
 }
 
 pub(crate) fn headers_of(map: &HeaderMap) -> Headers {

@@ -111,6 +111,19 @@ pub enum Error {
         /// The store.
         store: String,
     },
+    /// Something was written by a version that this process does not follow.
+    #[error(
+        "{what} has version {version}, this process follows version {supported} and the one before: \
+         run processes whose versions follow each other"
+    )]
+    OtherVersion {
+        /// What it is.
+        what: String,
+        /// Its version.
+        version: u32,
+        /// The version of this process.
+        supported: u32,
+    },
     /// The setting cannot be used.
     #[error("`bus.{key}` cannot be used: {detail}")]
     Config {

@@ -1,14 +1,15 @@
 //! Reading what streams hold and how their consumers stand, and removing single messages or subjects.
 
-use async_nats::jetstream::message::StreamMessage;
-use axon_protocol::{Digest, Headers, ObjectBucket, Stream, decode, header};
+use async_nats::jetstream::{consumer, message::StreamMessage};
+use axon_protocol::{DeadLetter, Headers, ObjectBucket, Stream, decode, header};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::debug;
 
-use crate::delivery::headers_of;
+use crate::delivery::{headers_of, referred};
 use crate::{Bus, Error};
 
 /// How the client spells the server's code for a stream that does not exist.
@@ -57,6 +58,8 @@ pub struct ConsumerStatus {
     pub filter: String,
     /// Messages not delivered yet.
     pub pending: u64,
+    /// Sequence, in the stream, of the latest message it delivered for the first time.
+    pub last_delivered: u64,
     /// Messages delivered and not acknowledged.
     pub ack_pending: usize,
     /// Messages delivered more than once and not acknowledged.
@@ -167,6 +170,36 @@ impl Bus {
         Ok(found)
     }
 
+    /// The dead letters that nobody has settled yet, oldest first: those that wait for their next try, and those that a
+    /// lead has and may have died with. One that cannot be read is left out.
+    pub async fn unsettled_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        let (durable, stream) = (
+            self.namespace().durable(Stream::Dead),
+            self.namespace().stream(Stream::Dead),
+        );
+        let consumer: consumer::PullConsumer = self
+            .inner
+            .js
+            .get_consumer_from_stream(&durable, &stream)
+            .await
+            .map_err(|error| Error::server(format!("reading the consumer {durable}"), error))?;
+        let info = consumer.cached_info();
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            return Ok(Vec::new());
+        }
+        let mut letters = Vec::new();
+        for filter in self.namespace().stream_subjects(Stream::Dead) {
+            let from = info.ack_floor.stream_sequence + 1;
+            for stored in self.messages(Stream::Dead, &filter, from, limit).await? {
+                match self.decode_stored(&stored).await {
+                    Ok(letter) => letters.push(letter),
+                    Err(error) => debug!(sequence = stored.sequence, %error, "left out a dead letter"),
+                }
+            }
+        }
+        Ok(letters)
+    }
+
     /// The last sequence and number of messages per subject that matches `filter`.
     pub async fn subjects(&self, kind: Stream, filter: &str) -> Result<Vec<String>, Error> {
         let name = self.namespace().stream(kind);
@@ -194,9 +227,7 @@ impl Bus {
         let Some(reference) = message.headers.get(header::REFERENCE) else {
             return Ok(decode(&message.headers, &message.payload)?);
         };
-        let digest: Digest = reference
-            .parse()
-            .map_err(|error| Error::server(format!("reading `{}`", message.subject), error))?;
+        let digest = referred(reference)?;
         let payload = self.objects(ObjectBucket::Artifacts).get(&digest).await?;
         Ok(decode(&message.headers, &payload)?)
     }
@@ -253,6 +284,7 @@ impl Bus {
                     name: consumer.name,
                     filter: consumer.config.filter_subject,
                     pending: consumer.num_pending,
+                    last_delivered: consumer.delivered.stream_sequence,
                     ack_pending: consumer.num_ack_pending,
                     redelivered: consumer.num_redelivered,
                     waiting: consumer.num_waiting,

@@ -100,6 +100,7 @@ impl Bus {
 
     pub(crate) async fn publish_as_is(&self, message: &Message) -> Result<Published, Error> {
         self.inner.limit.wait().await;
+        self.connected(&message.subject).await?;
         self.with_breaker(|breaker| breaker.admit(Instant::now()))
             .map_err(|retry_in| Error::BreakerOpen { retry_in })?;
         let headers = to_header_map(&message.headers);
@@ -120,6 +121,26 @@ impl Bus {
             .map_err(|error| self.classify(message, &error));
         self.judge(&result);
         result
+    }
+
+    /// Waits for the connection. What is given to the client without one is sent when it is back, however late, after its
+    /// publisher has given up and somebody else has done the work.
+    async fn connected(&self, subject: &str) -> Result<(), Error> {
+        let mut state = self.connection();
+        if state.borrow().connected {
+            return Ok(());
+        }
+        match tokio::time::timeout(ACK_TIMEOUT, state.wait_for(|now| now.connected)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let result = Err(Error::TimedOut {
+                    what: format!("publish to `{subject}`, there is no connection"),
+                    timeout: ACK_TIMEOUT,
+                });
+                self.judge(&result);
+                result.map(|_| ())
+            }
+        }
     }
 
     /// Tells the breaker. A refusal is an answer: only silence and a missing server count as failures.

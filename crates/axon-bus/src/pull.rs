@@ -232,8 +232,14 @@ impl LongPull {
         })
     }
 
-    /// The next message, for a caller that has room for `room` more (at least 1). Cancel-safe: an open request stays
-    /// open and what it brings is given out by the next call.
+    /// Messages that were asked for and may still come, within a second if nothing more is asked for.
+    pub fn outstanding(&self) -> usize {
+        self.inbox.outstanding()
+    }
+
+    /// The next message, for a caller that has room for `room` more. Without room nothing more is asked for, and only what
+    /// was asked for before still comes. Cancel-safe: an open request stays open and what it brings is given out by the
+    /// next call.
     pub async fn next(&mut self, room: usize) -> Delivery {
         loop {
             // First what was already given to this process: asking for more before would be asking for too much.
@@ -254,8 +260,9 @@ impl LongPull {
                 self.renewed = false;
             }
             if state.connected {
-                self.ask(room.max(1)).await;
+                self.ask(room).await;
             }
+            let waits = self.inbox.outstanding() > 0 || room > 0;
             let silent_at = self.alive_at + SILENCE;
             tokio::select! {
                 biased;
@@ -276,7 +283,7 @@ impl LongPull {
                         Some(Pulled::Ended) | None => {}
                     }
                 },
-                () = tokio::time::sleep_until(silent_at) => self.rebuild().await,
+                () = tokio::time::sleep_until(silent_at), if waits => self.rebuild().await,
             }
         }
     }

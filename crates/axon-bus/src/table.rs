@@ -25,11 +25,14 @@ pub struct Entry<T> {
     pub revision: u64,
 }
 
+/// The handle to a bucket, opened once a connection: opening it asks the server.
+pub(crate) type StoreCell = std::sync::Arc<OnceCell<kv::Store>>;
+
 /// A table whose values are all of one type.
 pub struct Table<T> {
     bus: Bus,
     bucket: Bucket,
-    store: std::sync::Arc<OnceCell<kv::Store>>,
+    store: StoreCell,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -58,7 +61,7 @@ impl Bus {
         Table {
             bus: self.clone(),
             bucket,
-            store: std::sync::Arc::default(),
+            store: self.inner.stores.get(&bucket).cloned().unwrap_or_default(),
             kind: PhantomData,
         }
     }

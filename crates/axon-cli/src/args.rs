@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::BenchArgs;
 use crate::command::{
-    answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, dead::DeadArgs, doctor::DoctorArgs, drain::DrainArgs,
-    plan::PlanArgs, queries::QueriesArgs, submit::SubmitArgs, up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
+    answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, dead::DeadArgs, demo::DemoArgs, doctor::DoctorArgs,
+    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, plan::PlanArgs,
+    queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs, tools::ToolsArgs, top::TopArgs, up::UpArgs,
+    watch::WatchArgs, workers::WorkersArgs,
 };
 
 /// Ask a fleet of workers questions that are too big for one, and run, watch and measure that fleet.
@@ -64,18 +66,33 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// List queries
     Queries(QueriesArgs),
+    /// Explain how a query was understood, planned and worked on, and what is missing
+    Explain(ExplainArgs),
+    /// Say whether the answer of a query was good or bad; strategies are selected by how well they do
+    Feedback(FeedbackArgs),
     /// List the processes of the fleet
     Workers(WorkersArgs),
+    /// Watch workers, queues and queries, refreshed each second
+    Top(TopArgs),
     /// List strategies and how well they did
     Strategies,
     /// Look at dead letters, try them again, drop them
     Dead(DeadArgs),
     /// Ask one process to finish what it holds and exit
     Drain(DrainArgs),
+    /// Ask for a number of workers that can do something
+    Scale(ScaleArgs),
+    /// Ends what is left of a fleet whose command is gone; `axon up` starts it
+    #[command(hide = true)]
+    Guard(GuardArgs),
+    /// List the tools of workers, show what they take, call one on a directory; needs no server
+    Tools(ToolsArgs),
     /// Create the streams, consumers, buckets and object stores that are missing
     Init,
     /// Say what is wrong with the server and the fleet, and how to fix it
     Doctor(DoctorArgs),
+    /// Show a fleet at work: one query of each complexity, a real question, and the figures
+    Demo(DemoArgs),
     /// Measure the fleet
     Bench(BenchArgs),
 }
@@ -85,7 +102,12 @@ impl Command {
     pub(crate) fn stops_by_itself(&self) -> bool {
         matches!(
             self,
-            Command::Up(_) | Command::Ask(_) | Command::Watch(_) | Command::Bench(_)
+            Command::Up(_)
+                | Command::Ask(_)
+                | Command::Watch(_)
+                | Command::Demo(_)
+                | Command::Top(_)
+                | Command::Bench(_)
         )
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use axon_bus::Bus;
+use axon_service::RegistryConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::args::GlobalArgs;
@@ -12,12 +13,17 @@ use crate::args::GlobalArgs;
 #[serde(default)]
 pub(crate) struct Config {
     pub(crate) bus: axon_bus::Config,
+    pub(crate) registry: RegistryConfig,
+    pub(crate) tools: axon_tools::Config,
 }
 
 /// What every command needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) bus: axon_bus::Config,
+    /// When a process counts as gone.
+    pub(crate) registry: RegistryConfig,
+    pub(crate) tools: axon_tools::Config,
     pub(crate) config_file: Option<std::path::PathBuf>,
     /// Whether the command line names a server, so that none of its own is started.
     pub(crate) nats_given: bool,
@@ -41,6 +47,8 @@ impl Context {
         };
         Ok(Self {
             bus: config.bus,
+            registry: config.registry,
+            tools: config.tools,
             config_file: args.config.as_deref().map(Path::to_owned),
             nats_given: args.nats.is_some(),
             json: args.json,

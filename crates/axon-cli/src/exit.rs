@@ -24,11 +24,12 @@ pub(crate) const HELP: &str = "\
 Exit codes:
     0  success; for a question: the answer is complete
     1  unexpected error
-    2  bad usage or bad input (an empty query, no such workspace, a plan that is not valid JSON, too large)
+    2  bad usage or bad input, and nothing was sent (an empty query, no such workspace, a plan that is not valid JSON, too
+       large); `axon plan`: the lead refuses the query
     3  the answer is partial
-    4  the answer says that the query failed
+    4  the answer says that the query failed; one that a lead refuses was accepted and has such an answer
     5  NATS is unreachable, too old, without JetStream, or has no Axon streams
-    6  refused: the stream is full, publish again later
+    6  refused: the stream is full, publish again later; or the limit of workers is reached
     7  no answer in time
     8  not found (no such query, process or dead letter)
   130  interrupted";

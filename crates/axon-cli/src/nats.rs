@@ -11,6 +11,8 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::process::{Process, Spec, log_tail};
 
+/// Name of the server among the processes of a fleet.
+pub(crate) const SERVER: &str = "nats-server";
 /// The port that NATS clients try first.
 const PORT_DEFAULT: u16 = 4222;
 /// How long a server may take to listen, with the recovery of its streams.
@@ -109,11 +111,13 @@ impl Server {
         std::fs::write(&config, config_text(port, &store, sync))
             .with_context(|| format!("cannot write {}", config.display()))?;
         let spec = Spec {
-            name: "nats-server".to_owned(),
+            name: SERVER.to_owned(),
             program,
             args: vec!["-c".to_owned(), config.display().to_string()],
             env: Vec::new(),
             log: logs.join("nats-server.log"),
+            // It cannot watch a pipe: the guard of the fleet ends it.
+            leash: false,
         };
         Ok(Self {
             spec,

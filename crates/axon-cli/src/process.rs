@@ -24,6 +24,9 @@ pub(crate) struct Spec {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) log: PathBuf,
+    /// Whether it ends with this process: its standard input is a pipe that closes when this process is gone, however
+    /// that came about. The program has to know of it.
+    pub(crate) leash: bool,
 }
 
 /// A running child.
@@ -31,6 +34,8 @@ pub(crate) struct Spec {
 pub(crate) struct Process {
     child: tokio::process::Child,
     pub(crate) pid: u32,
+    /// Kept apart from the child, because waiting for a child closes the input that it holds.
+    _leash: Option<tokio::process::ChildStdin>,
 }
 
 impl Process {
@@ -43,10 +48,10 @@ impl Process {
                 .open(&spec.log)
                 .with_context(|| format!("cannot write the log {}", spec.log.display()))
         };
-        let child = tokio::process::Command::new(&spec.program)
+        let mut child = tokio::process::Command::new(&spec.program)
             .args(&spec.args)
             .envs(spec.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(if spec.leash { Stdio::piped() } else { Stdio::null() })
             .stdout(open()?)
             .stderr(open()?)
             // Ctrl-C in a terminal reaches the whole foreground group: the fleet must be drained, not struck down.
@@ -55,7 +60,14 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {}", spec.program.display()))?;
         let pid = child.id().context("the process ended at once")?;
-        Ok(Self { child, pid })
+        let _leash = child.stdin.take();
+        Ok(Self { child, pid, _leash })
+    }
+
+    /// Kills it, also when it is frozen, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) {
+        // It may have ended by itself; then there is nothing left to do.
+        let _ = self.child.kill().await;
     }
 
     /// Waits until it ends.
@@ -80,7 +92,7 @@ impl Process {
         if let Ok(Ok(status)) = tokio::time::timeout(grace, self.child.wait()).await {
             return Some(status);
         }
-        let _ = self.child.kill().await;
+        self.kill().await;
         None
     }
 }
@@ -120,6 +132,22 @@ pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     parse_cpu_seconds(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether a process of this id runs, and when it was started, in clock ticks since the machine was: together they name a
+/// process for good, because ids are used again. `None` when there is none, or only the entry of a dead one.
+pub(crate) fn started_at_ticks(pid: u32) -> Option<u64> {
+    parse_started_at_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_started_at_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
 /// Clock ticks in a second, as Linux reports processor time on every machine it runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -143,7 +171,24 @@ mod tests {
             args: vec!["-c".to_owned(), script.to_owned()],
             env: vec![("GREETING".to_owned(), "hello".to_owned())],
             log: dir.join("child.log"),
+            leash: false,
         }
+    }
+
+    #[tokio::test]
+    async fn a_leash_holds_until_the_child_is_let_go() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut spec = spec(dir.path(), "echo up; cat; echo let go; exit 5");
+        spec.leash = true;
+        let mut child = Process::spawn(&spec).expect("starts");
+        while log_tail(&spec.log) != "up" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let waited = tokio::time::timeout(Duration::from_millis(50), child.wait()).await;
+        assert!(waited.is_err(), "waiting for it does not let it go");
+        child._leash = None;
+        assert_eq!(child.wait().await.expect("ends").code(), Some(5));
+        assert_eq!(log_tail(&spec.log), "up | let go");
     }
 
     #[tokio::test]
@@ -181,5 +226,8 @@ mod tests {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 100 1000 10";
         assert_eq!(parse_cpu_seconds(stat), Some(2.0));
         assert_eq!(parse_cpu_seconds("42 (a"), None);
+        assert_eq!(parse_started_at_ticks(stat), Some(100));
+        assert_eq!(parse_started_at_ticks(&stat.replace(" S ", " Z ")), None);
+        assert!(started_at_ticks(std::process::id()).is_some());
     }
 }

@@ -11,6 +11,8 @@ use crate::output::{counted, short};
 const FINDINGS_SHOWN_MAX: usize = 30;
 /// Longest line, in characters.
 const LINE_CHARS_MAX: usize = 160;
+/// Tasks of one start that are named before the rest is only counted.
+const STARTED_SHOWN_MAX: usize = 6;
 
 /// What is to be shown after an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,11 +48,17 @@ impl Progress {
         let message = short(&event.message, LINE_CHARS_MAX);
         let (line, status) = match event.kind {
             EventKind::Accepted => (said(message, format!("accepted by {}", event.by)), None),
+            EventKind::Planned if event.task_id.is_some() => {
+                self.tasks += 1;
+                (Some(message), None)
+            }
             EventKind::Planned => {
                 self.tasks = planned_tasks(&event.data).unwrap_or(self.tasks);
                 (Some(with("planned", &message)), None)
             }
-            EventKind::Started => (Some(with(&format!("{task} started by {}", event.by), &message)), None),
+            EventKind::Started => (Some(started(event, &message)), None),
+            // What the lead tells of the whole query.
+            EventKind::Progress if event.task_id.is_none() => (None, Some(message)),
             EventKind::Progress => (Some(with(task, &message)), None),
             EventKind::Finding => {
                 self.findings += 1;
@@ -141,6 +149,19 @@ fn planned_tasks(outline: &Value) -> Option<usize> {
     }
 }
 
+/// Tasks that start together share an event.
+fn started(event: &Event, message: &str) -> String {
+    let tasks: Vec<String> = event.attempts().into_iter().map(|(task, _)| task.to_string()).collect();
+    match tasks.as_slice() {
+        [] => with(&format!("a task started by {}", event.by), message),
+        [one] => with(&format!("{one} started by {}", event.by), message),
+        [first @ .., last] if tasks.len() <= STARTED_SHOWN_MAX => {
+            format!("{} and {last} started by {}", first.join(", "), event.by)
+        }
+        [first, ..] => format!("{first} and {} more tasks started by {}", tasks.len() - 1, event.by),
+    }
+}
+
 fn with(head: &str, message: &str) -> String {
     if message.is_empty() {
         head.to_owned()
@@ -207,6 +228,22 @@ mod tests {
                 none.clone(),
                 Some("t1 started by someone"),
                 "0 of 2 tasks done",
+            ),
+            (
+                EventKind::Started,
+                None,
+                "2 tasks",
+                json!({"tasks": [{"task": "t1", "attempt": 1}, {"task": "t2", "attempt": 1}]}),
+                Some("t1 and t2 started by someone"),
+                "0 of 2 tasks done",
+            ),
+            (
+                EventKind::Progress,
+                None,
+                "0 done, 0 failed, 2 running, 0 waiting",
+                none.clone(),
+                None,
+                "0 done, 0 failed, 2 running, 0 waiting",
             ),
             (
                 EventKind::ToolCall,

@@ -130,6 +130,16 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// A query that is complete as it is.
+    pub(crate) fn of(id: QueryId, query: Query) -> Self {
+        Self {
+            id,
+            query,
+            archive: None,
+            packed: None,
+        }
+    }
+
     /// Checks everything that can be checked without a server, and packs the workspace.
     pub(crate) async fn prepare(args: QueryArgs) -> anyhow::Result<Self> {
         let id = match &args.id {
@@ -152,12 +162,7 @@ impl Question {
         };
         query.check()?;
         let Some(directory) = directory else {
-            return Ok(Self {
-                id,
-                query,
-                archive: None,
-                packed: None,
-            });
+            return Ok(Self::of(id, query));
         };
         let named = args.workspace.is_some();
         let shown = directory.clone();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::letters::write_failed_result;
 
@@ -27,7 +27,14 @@ struct Advisory {
     stream_seq: u64,
     #[serde(default)]
     deliveries: u64,
+    #[serde(default)]
+    reason: String,
 }
+
+/// What the server gives as the reason when a message that a worker holds is removed from its stream. A work queue
+/// refuses when it is full and never removes anything by itself, so somebody has removed it on purpose: a lead purges the
+/// tasks of a cancelled query.
+const REMOVED: [&str; 2] = ["Message deleted by stream limits", "Unacknowledged message was deleted"];
 
 /// Serves the advisories until stopped.
 pub(crate) async fn run(bus: Bus, stop: CancellationToken) -> Result<(), Error> {
@@ -71,8 +78,16 @@ async fn settle(bus: &Bus, delivery: &Delivery) -> Result<(), Error> {
     } else {
         Reason::Terminated
     };
-    error!(stream = advisory.stream, sequence = advisory.stream_seq, %reason, "the server gave up on a message");
     let stored = bus.message_at(stream, advisory.stream_seq).await?;
+    if stored.is_none() && REMOVED.contains(&advisory.reason.as_str()) {
+        debug!(
+            stream = advisory.stream,
+            sequence = advisory.stream_seq,
+            "a message was purged while it was being worked on"
+        );
+        return Ok(());
+    }
+    error!(stream = advisory.stream, sequence = advisory.stream_seq, %reason, cause = advisory.reason, "the server gave up on a message");
     let letter = letter(bus, stream, reason, &advisory, stored.as_ref());
     let id = format!("{}-{}-{}", stream.token(), advisory.stream_seq, reason);
     bus.write_letter(&letter, &id, Instant::now() + SETTLE).await?;

@@ -52,6 +52,18 @@ pub fn timeout_ms_max(config: &Config) -> u64 {
         .saturating_mul(1000)
 }
 
+/// The shortest timeout of any class, in milliseconds: how long a query that names no deadline has at least.
+pub fn timeout_ms_min(config: &Config) -> u64 {
+    let table = &config.allocation;
+    let timeouts =
+        [&table.simple, &table.medium, &table.complex].map(|class| class.timeout_s.unwrap_or(config.default_timeout));
+    timeouts
+        .into_iter()
+        .min()
+        .unwrap_or(config.default_timeout)
+        .saturating_mul(1000)
+}
+
 /// Splits a budget evenly into `parts` and a reserve. Parts and reserve add up to the total exactly; what does not
 /// divide goes to the first parts. Without parts everything is reserve.
 pub fn split(total: Budget, parts: usize, reserve_share: f64) -> (Vec<Budget>, Budget) {

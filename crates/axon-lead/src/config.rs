@@ -1,5 +1,7 @@
 //! Configuration of the lead: section `[lead]`. Values only; loading is done by `axon-service`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Section `[lead]`: how queries are planned and run.
@@ -10,10 +12,20 @@ pub struct Config {
     pub adaptive_allocation: bool,
     /// Stop a query when enough is known, and say so in the answer. Default: true.
     pub early_termination: bool,
-    /// Run a failed or silent worker's task again elsewhere and add tasks where results came back thin. Default: true.
+    /// Run a failed or silent worker's task again elsewhere, add tasks where results came back thin, and ask for workers
+    /// where a route misses some. Default: true.
     pub dynamic_spawning: bool,
+    /// Most workers for one route that a lead asks for, those that are there included. Default: 8.
+    pub max_scaled_workers: usize,
     /// Queries one lead works on at once. Default: 64.
     pub max_concurrent_executions: usize,
+    /// Queries one lead holds at once, running and waiting for their turn. It is what turns are shared out among: a
+    /// client's queries are seen when fewer than this are before them. Each that waits costs a renewal of its lease every
+    /// three seconds and its payload in memory. Default: 2048.
+    pub max_leased_queries: usize,
+    /// Weights of clients, by the header `Axon-Client`, when turns are shared out; more than 0. Default: none, which
+    /// means 1 for everybody.
+    pub client_weights: BTreeMap<String, f64>,
     /// Seconds for a query that names no deadline, where its class of complexity has no timeout. Default: 120.
     pub default_timeout: u64,
     /// Publish events about the progress of queries. Default: true.
@@ -40,7 +52,10 @@ impl Default for Config {
             adaptive_allocation: true,
             early_termination: true,
             dynamic_spawning: true,
+            max_scaled_workers: 8,
             max_concurrent_executions: 64,
+            max_leased_queries: 2048,
+            client_weights: BTreeMap::new(),
             default_timeout: 120,
             enable_progress_tracking: true,
             synthesis_share: 0.15,
@@ -50,6 +65,22 @@ impl Default for Config {
             workspace: String::new(),
             drain_timeout_s: 20,
             allocation: AllocationTable::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses values that cannot work, each by its name.
+    pub fn validate(&self) -> Result<(), String> {
+        match self
+            .client_weights
+            .iter()
+            .find(|(_, weight)| !(**weight > 0.0 && weight.is_finite()))
+        {
+            Some((client, weight)) => Err(format!(
+                "lead.client_weights.{client} is {weight}: use a number above 0"
+            )),
+            None => Ok(()),
         }
     }
 }
@@ -118,6 +149,19 @@ pub struct ClassAllocation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_weight_that_is_none_is_named() {
+        for (weight, fits) in [(2.0, true), (0.5, true), (0.0, false), (-1.0, false), (f64::NAN, false)] {
+            let config = Config {
+                client_weights: BTreeMap::from([("nightly".to_owned(), weight)]),
+                ..Config::default()
+            };
+            let refused = config.validate().err().unwrap_or_default();
+            assert_eq!(refused.is_empty(), fits, "{weight}: {refused}");
+            assert!(fits || refused.contains("lead.client_weights.nightly"), "{refused}");
+        }
+    }
 
     #[test]
     fn defaults_survive_a_round_trip_and_a_file_may_name_one_key() {

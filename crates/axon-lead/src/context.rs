@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axon_bus::{Bus, Routes};
 use axon_memory::{Application, Episodes, Strategies};
-use axon_protocol::{Capability, Digest, GROUPS, LeadId, ObjectBucket, QueryId};
+use axon_protocol::{Capability, Digest, GROUPS, LeadId, ObjectBucket, PlanRecord, QueryId};
 use axon_tools::Manifest;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::config::Config;
 use crate::fleet::Fleet;
+use crate::overseer::Overseer;
 use crate::strategy::Library;
 use crate::view::{FileView, WorkspaceView};
 
@@ -25,12 +26,58 @@ pub(crate) struct Context {
     pub(crate) workspace: Option<Digest>,
     pub(crate) routes: Routes,
     pub(crate) fleet: Fleet,
+    pub(crate) overseer: Overseer,
     pub(crate) library: Library,
     pub(crate) strategies: Strategies,
     pub(crate) episodes: Episodes,
     pub(crate) applications: mpsc::Sender<Application>,
     pub(crate) cancelled: broadcast::Sender<QueryId>,
     pub(crate) manifests: Manifests,
+    pub(crate) held: Held,
+}
+
+/// A delivery of a query: a lead owns the query by the delivery that the plan's record names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Sequence of the message.
+    pub(crate) sequence: u64,
+    /// How often it had been delivered.
+    pub(crate) delivery: u64,
+}
+
+impl Claim {
+    /// That of the owner whom a record names.
+    pub(crate) fn of(record: &PlanRecord) -> Self {
+        Self {
+            sequence: record.sequence,
+            delivery: record.delivery,
+        }
+    }
+}
+
+/// The deliveries of queries that this lead holds at this moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<Vec<Claim>>>);
+
+impl Held {
+    /// Counts a delivery in until what is returned is dropped.
+    pub(crate) fn enter(&self, claim: Claim) -> impl Drop + use<> {
+        struct Leave(Held, Claim);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                let mut claims = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(index) = claims.iter().position(|claim| *claim == self.1) {
+                    claims.swap_remove(index);
+                }
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+        Leave(self.clone(), claim)
+    }
+
+    pub(crate) fn contains(&self, claim: Claim) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&claim)
+    }
 }
 
 impl Context {

@@ -1,32 +1,46 @@
 //! One query from its plan to its answer: the shell around the state machine. It performs what the machine decides and
 //! tells it what happened; every decision is in `state.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod further;
+mod heard;
+mod progress;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axon_bus::{Delivery, Error, Message, Subscription};
+use axon_bus::{Error, Message, Subscription};
 use axon_protocol::{
-    Answer, Band, DecodeError, Event as Notice, EventKind, ExecutionPlan, Finding, Format, PlanRecord, QueryId, Route,
-    Stored, Stream, SynthesisRequest, Task, TaskDelegation, TaskId, TaskResult, Upstream, header,
+    Answer, Band, EventKind, ExecutionPlan, Format, PlanRecord, QueryId, Route, Stored, Stream, SynthesisRequest, Task,
+    TaskDelegation, TaskId, TaskResult, Upstream, header,
 };
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::broadcast;
 use tracing::{debug, info, warn};
 
-use crate::context::Context;
+use crate::config::Config;
+use crate::context::{Claim, Context};
 use crate::fallback;
+use crate::novelty::Novelty;
 use crate::planning::ranks;
-use crate::state::{Accepted, Effect, Event, Execution};
+use crate::state::{Effect, Event, Execution, Policy};
+use progress::Told;
 
 /// Publishes of one query that are in flight at once.
 const DISPATCH_IN_FLIGHT: usize = 256;
 /// How long a single step may try before the machine is asked again.
 const STEP: Duration = Duration::from_secs(10);
-/// Findings of a dependency that a task is given.
-const UPSTREAM_FINDINGS_MAX: usize = 50;
+/// Silence of this process after which it asks whether the query is still its own: half a lease.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Pause before it asks again when nobody could tell.
+const DOUBT_PAUSE: Duration = Duration::from_millis(500);
+/// Unsettled dead letters that a takeover looks at.
+const LETTERS_MAX: usize = 1_000;
+/// Results that are read at once.
+const READS_IN_FLIGHT: usize = 64;
 
 /// A query that is being worked on.
 pub(crate) struct Run {
@@ -43,7 +57,14 @@ pub(crate) struct Run {
     needed_upstream: BTreeSet<TaskId>,
     routes: BTreeSet<(Route, Band)>,
     queue: VecDeque<Event>,
+    novelty: Novelty,
+    /// Small results as they were heard, and their bytes.
+    kept: HashMap<TaskId, Bytes>,
+    kept_bytes: usize,
+    progress: Told,
     answer: Option<Answer>,
+    /// By which delivery of the query this lead owns it.
+    claim: Claim,
 }
 
 impl Run {
@@ -53,6 +74,7 @@ impl Run {
         plan: Arc<ExecutionPlan>,
         stored: Stored<ExecutionPlan>,
         format: Format,
+        claim: Claim,
     ) -> Result<Self, Error> {
         let ns = context.bus.namespace().clone();
         let accepted = context.bus.subscribe(ns.accepted_of(&plan.query_id)).await?;
@@ -67,7 +89,7 @@ impl Run {
             context.routes.ensure(&set).await?;
         }
         Ok(Self {
-            machine: Execution::new(&plan, &ranks(&plan), Utc::now()),
+            machine: Execution::new(&plan, &ranks(&plan), policy(&context.config), Utc::now()),
             needed_upstream: plan
                 .task_delegations
                 .iter()
@@ -87,16 +109,22 @@ impl Run {
             cancelled,
             upstream: HashMap::new(),
             queue: VecDeque::new(),
+            novelty: Novelty::default(),
+            kept: HashMap::new(),
+            kept_bytes: 0,
+            progress: Told::default(),
             answer: None,
+            claim,
         })
     }
 
-    /// Works until the answer stands and gives it back. `resumed` when another lead, or this one in an earlier life,
-    /// began it; `cancelled` when the plan's record says so.
-    pub(crate) async fn run(mut self, resumed: bool, cancelled: bool) -> Result<Answer, Error> {
+    /// Works until the answer stands and gives it back; `None` when another lead has taken the query over meanwhile.
+    /// `resumed` when another lead, or this one in an earlier life, began it; `cancelled` when the plan's record says so.
+    pub(crate) async fn run(mut self, resumed: bool, cancelled: bool) -> Result<Option<Answer>, Error> {
         if resumed {
-            self.reconcile().await?;
+            // In this order: a task that leaves its queue in between has left its result, which is read afterwards.
             self.mark_pending().await?;
+            self.reconcile().await?;
             let (before, open): (VecDeque<Event>, VecDeque<Event>) = std::mem::take(&mut self.queue)
                 .into_iter()
                 .partition(|event| matches!(event, Event::Accepted(_) | Event::Pending(_)));
@@ -108,8 +136,25 @@ impl Run {
         }
         self.queue.push_back(Event::Begin);
         let mut connection = self.context.bus.connection();
+        let mut generation = connection.borrow().generation;
+        let mut heard_at = Instant::now();
         loop {
             while let Some(event) = self.queue.pop_front() {
+                // A process that was frozen or cut off may have lost its lease, and what it is about to do may be done.
+                let now = connection.borrow().generation;
+                if heard_at.elapsed() > SILENCE || now != generation {
+                    match self.is_mine().await {
+                        Ok(true) => generation = now,
+                        Ok(false) => return Ok(None),
+                        Err(error) => {
+                            debug!(query = %self.plan.query_id, %error, "cannot tell whose query it is");
+                            self.queue.push_front(event);
+                            tokio::time::sleep(DOUBT_PAUSE).await;
+                            continue;
+                        }
+                    }
+                }
+                heard_at = Instant::now();
                 for effect in self.machine.handle(event, Utc::now()) {
                     self.perform(effect).await?;
                 }
@@ -117,8 +162,9 @@ impl Run {
             if self.machine.is_finished()
                 && let Some(answer) = self.answer.take()
             {
-                return Ok(answer);
+                return Ok(Some(answer));
             }
+            self.tell_progress().await;
             let wait = (self.machine.wake_at() - Utc::now()).to_std().unwrap_or_default();
             tokio::select! {
                 biased;
@@ -148,10 +194,33 @@ impl Run {
         }
     }
 
+    /// Whether no other lead, and no later delivery to this one, has taken the query over.
+    async fn is_mine(&self) -> Result<bool, Error> {
+        let table = self.context.bus.table::<PlanRecord>(axon_protocol::Bucket::Plans);
+        let Some(record) = table
+            .get(self.plan.query_id.as_str())
+            .await?
+            .and_then(|entry| entry.value)
+        else {
+            return Ok(true);
+        };
+        // A record without a delivery was written by a process that knows none.
+        let same = record.delivery == 0 || Claim::of(&record) == self.claim;
+        Ok(same && record.owner.is_none_or(|owner| owner == self.context.id))
+    }
+
     async fn perform(&mut self, effect: Effect) -> Result<(), Error> {
         debug!(query = %self.plan.query_id, ?effect, "performing");
         match effect {
             Effect::Dispatch(tasks) => self.dispatch(&tasks).await,
+            Effect::DispatchSecond(task) => self.dispatch_second(&task).await,
+            Effect::Spawn {
+                aspect,
+                like,
+                task,
+                budget,
+            } => self.spawn(aspect, &like, task, budget).await,
+            Effect::Inspect => self.inspect().await,
             Effect::StopTasks => self.stop_tasks().await,
             Effect::Reconcile => {
                 // A server that is away is no reason to give up: the next tick tries again.
@@ -171,6 +240,15 @@ impl Run {
     }
 
     async fn dispatch(&mut self, ids: &[TaskId]) {
+        if !self.context.bus.connection().borrow().connected {
+            // Whether the query is still its own is known when the connection is back.
+            self.queue.extend(ids.iter().map(|task| Event::DispatchFailed {
+                task: task.clone(),
+                reason: "there is no connection to NATS".to_owned(),
+                permanent: false,
+            }));
+            return;
+        }
         let by_id: HashMap<&TaskId, &TaskDelegation> = self
             .plan
             .task_delegations
@@ -180,8 +258,9 @@ impl Run {
         let messages: Vec<(TaskId, Result<Message, Error>)> = ids
             .iter()
             .filter_map(|id| by_id.get(id))
-            .map(|delegation| (delegation.task_id.clone(), self.message(delegation)))
+            .map(|delegation| (delegation.task_id.clone(), self.message(delegation, 1)))
             .collect();
+        self.context.overseer.queued(&self.plan, ids);
         let bus = &self.context.bus;
         let outcomes: Vec<(TaskId, Result<(), Error>)> = futures::stream::iter(messages)
             .map(|(id, message)| async move {
@@ -210,27 +289,35 @@ impl Run {
         }
     }
 
-    fn message(&self, delegation: &TaskDelegation) -> Result<Message, Error> {
+    /// A task as it queues. Its budget is what the machine says, which may be more than the plan does.
+    fn message(&self, delegation: &TaskDelegation, attempt: u32) -> Result<Message, Error> {
         let task = Task {
             query_id: self.plan.query_id.clone(),
             query: self.plan.query.query.clone(),
-            delegation: delegation.clone(),
+            delegation: TaskDelegation {
+                budget: self.machine.budget_of(&delegation.task_id),
+                ..delegation.clone()
+            },
             workspace: self.plan.workspace.clone(),
             deadline: self.plan.tasks_deadline,
-            attempt: 1,
+            attempt,
             upstream: delegation
                 .dependencies
                 .iter()
                 .filter_map(|id| self.upstream.get(id).cloned())
                 .collect(),
         };
-        let subject = self.context.bus.namespace().task(
-            &delegation.route(),
-            delegation.band(),
-            &self.plan.query_id,
-            delegation.task_id.as_str(),
-        );
-        Ok(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, "1"))
+        let name = match attempt {
+            1 => delegation.task_id.to_string(),
+            _ => format!("{}~{attempt}", delegation.task_id),
+        };
+        let (route, band) = (delegation.route(), delegation.band());
+        let subject = self
+            .context
+            .bus
+            .namespace()
+            .task(&route, band, &self.plan.query_id, &name);
+        Ok(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, attempt.to_string()))
     }
 
     async fn stop_tasks(&mut self) {
@@ -263,15 +350,27 @@ impl Run {
             let subjects = bus
                 .subjects(Stream::Results, &ns.results_of(&self.plan.query_id))
                 .await?;
-            for subject in subjects {
-                let Some(task) = ns.last_token_task(&subject).filter(|task| open.contains(task)) else {
-                    continue;
-                };
-                if let Some(stored) = bus.last(Stream::Results, &subject).await? {
-                    match bus.decode_stored::<TaskResult>(&stored).await {
-                        Ok(result) => self.take(task, result, Some(stored.sequence)),
-                        Err(error) => self.take_unreadable(task, Some(stored.sequence), &error),
-                    }
+            let wanted = subjects.into_iter().filter_map(|subject| {
+                let task = ns.last_token_task(&subject).filter(|task| open.contains(task))?;
+                Some((task, subject))
+            });
+            let bus = &bus;
+            let mut reading = futures::stream::iter(wanted)
+                .map(|(task, subject)| async move {
+                    let Some(stored) = bus.last(Stream::Results, &subject).await? else {
+                        return Ok(None);
+                    };
+                    let result = bus.decode_stored::<TaskResult>(&stored).await;
+                    Ok::<_, Error>(Some((task, stored.sequence, result)))
+                })
+                .buffered(READS_IN_FLIGHT);
+            while let Some(read) = reading.next().await {
+                match read? {
+                    Some((task, sequence, Ok(result))) => self.take(task, result, Some(sequence)),
+                    // It may be read later, and until then its task is neither failed nor to be done again.
+                    Some((_, _, Err(error))) if error.is_transient() => return Err(error),
+                    Some((task, sequence, Err(error))) => self.take_unreadable(task, Some(sequence), &error),
+                    None => {}
                 }
             }
         }
@@ -279,7 +378,9 @@ impl Run {
             && let Some(stored) = bus.last(Stream::Answers, &ns.answer(&self.plan.query_id)).await?
         {
             let answer = match bus.decode_stored(&stored).await {
-                Err(Error::Decode(error)) => unreadable_answer(&self.plan.query_id, &self.plan.query.query, &error),
+                Err(error) if !error.is_transient() => {
+                    unreadable_answer(&self.plan.query_id, &self.plan.query.query, &error)
+                }
                 read => read?,
             };
             self.answer = Some(answer);
@@ -288,8 +389,21 @@ impl Run {
         Ok(())
     }
 
-    /// After a takeover: what is in the queues already is not queued again.
+    /// After a takeover: what is in the queues already is not queued again, nor what failed and lies between two queues, as
+    /// a dead letter that is to be tried again. Whatever comes back from there meanwhile is in a queue afterwards.
     async fn mark_pending(&mut self) -> Result<(), Error> {
+        self.mark_queued().await?;
+        for letter in self.context.bus.unsettled_letters(LETTERS_MAX).await? {
+            if letter.query_id.as_ref() == Some(&self.plan.query_id)
+                && let Some(task) = letter.task_id
+            {
+                self.queue.push_back(Event::Pending(task));
+            }
+        }
+        self.mark_queued().await
+    }
+
+    async fn mark_queued(&mut self) -> Result<(), Error> {
         let bus = self.context.bus.clone();
         for (route, band) in self.routes.clone() {
             let filter = bus.namespace().tasks_of_query(&route, band, &self.plan.query_id);
@@ -314,80 +428,19 @@ impl Run {
         Ok(())
     }
 
-    async fn hear_result(&mut self, message: &Delivery) {
-        let Some(task) = self.context.bus.namespace().last_token_task(message.subject()) else {
-            return;
-        };
-        let sequence = message.header("Nats-Sequence").and_then(|text| text.parse().ok());
-        match message.decode::<TaskResult>().await {
-            Ok(result) => self.take(task, result, sequence),
-            Err(error) => self.take_unreadable(task, sequence, &error),
-        }
-        if self.context.config.enable_progress_tracking && self.plan.task_delegations.len() > 1 {
-            let (ended, all) = self.machine.progress();
-            debug!(query = %self.plan.query_id, ended, all, "a result was accepted");
-        }
-    }
-
-    fn take(&mut self, task: TaskId, result: TaskResult, sequence: Option<u64>) {
-        self.queue.push_back(Event::Accepted(Accepted {
-            task: task.clone(),
-            status: result.status,
-            reason: result.reason,
-            sequence,
-            worker: result.worker,
-            attempt: result.attempt,
-        }));
-        if self.needed_upstream.contains(&task) {
-            let findings: Vec<Finding> = result.findings.into_iter().take(UPSTREAM_FINDINGS_MAX).collect();
-            self.upstream.insert(
-                task.clone(),
-                Upstream {
-                    task_id: task,
-                    findings,
-                    output: result.output,
-                },
-            );
-        }
-    }
-
-    /// A worker in another language may have published what nobody can read: its task has failed, visibly.
-    fn take_unreadable(&mut self, task: TaskId, sequence: Option<u64>, error: &Error) {
-        warn!(query = %self.plan.query_id, %task, %error, "an accepted result cannot be read");
-        self.queue.push_back(Event::Accepted(Accepted {
-            task,
-            status: axon_protocol::TaskStatus::Failed,
-            reason: Some(format!("its result cannot be read: {error}")),
-            sequence,
-            worker: None,
-            attempt: 1,
-        }));
-    }
-
-    async fn hear_answer(&mut self, message: &Delivery) {
-        match message.decode::<Answer>().await {
-            Ok(answer) => {
-                self.answer = Some(answer);
-                self.queue.push_back(Event::Answered);
-            }
-            Err(error) => {
-                // What was heard may be anybody's; what the stream holds is the answer.
-                warn!(query = %self.plan.query_id, %error, "an answer that was heard cannot be read");
-                if let Err(error) = self.reconcile().await {
-                    warn!(query = %self.plan.query_id, %error, "cannot reconcile");
-                }
-            }
-        }
-    }
-
     async fn request_synthesis(&mut self) {
+        let mut results = self.machine.results();
+        for reference in &mut results {
+            reference.payload = self.kept.remove(&reference.task_id);
+        }
         let request = SynthesisRequest {
             plan: self.stored.clone(),
-            results: self.machine.results(),
+            results,
             missing: self.machine.missing(),
             stop_reason: self.machine.stop_reason(),
             format: self.format,
             retries: self.machine.retries(),
+            second_executions: self.machine.second_executions(),
         };
         self.context
             .notice(
@@ -443,6 +496,7 @@ impl Run {
             missing: self.machine.missing(),
             stop_reason: self.machine.stop_reason(),
             retries: self.machine.retries(),
+            second_executions: self.machine.second_executions(),
             note: "No synthesizer answered in time, so the findings are shown as the workers reported them.".to_owned(),
         };
         let answer = fallback::answer(known, Utc::now());
@@ -451,69 +505,12 @@ impl Run {
     }
 }
 
-impl Context {
-    /// Publishes an event of a query. Events inform: one that is lost changes nothing.
-    pub(crate) async fn notice(
-        &self,
-        query: &QueryId,
-        kind: EventKind,
-        task: Option<TaskId>,
-        message: impl Into<String>,
-        data: Value,
-    ) {
-        let event = Notice {
-            query_id: query.clone(),
-            kind,
-            at: Utc::now(),
-            task_id: task,
-            by: self.id.to_string(),
-            message: message.into(),
-            data,
-        };
-        let sent = match Message::new(self.bus.namespace().event(query, kind), Format::Msgpack, &event) {
-            Ok(message) => self.bus.announce(&message).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
-            debug!(%query, %kind, %error, "cannot publish an event");
-        }
+/// What the configuration lets a query do beyond its plan.
+fn policy(config: &Config) -> Policy {
+    Policy {
+        dynamic_spawning: config.dynamic_spawning,
+        tasks_max: config.max_tasks_per_plan,
     }
-}
-
-/// What the event `planned` tells a watcher.
-pub(crate) fn outline(plan: &ExecutionPlan) -> Value {
-    let tasks: Vec<Value> = plan
-        .task_delegations
-        .iter()
-        .take(100)
-        .map(|task| {
-            json!({
-                "task": task.task_id,
-                "aspect": task.aspect,
-                "objective": task.objective,
-                "scope": task.boundaries.scope,
-                "route": task.route(),
-            })
-        })
-        .collect();
-    let complexity: BTreeMap<&str, String> = plan
-        .analysis
-        .iter()
-        .flat_map(|analysis| {
-            [
-                ("complexity", analysis.complexity.to_string()),
-                ("shape", analysis.shape.to_string()),
-            ]
-        })
-        .collect();
-    json!({
-        "strategy": plan.strategy.name,
-        "analysis": complexity,
-        "task_count": plan.task_delegations.len(),
-        "tasks": tasks,
-        "deadline": plan.deadline.to_rfc3339(),
-        "estimated_duration_ms": plan.estimated_duration_ms,
-    })
 }
 
 /// How long a lease on a query may be held: its deadline, the grace of the fallback and some to spare.
@@ -524,7 +521,7 @@ pub(crate) fn lease_until(deadline: DateTime<Utc>, now: DateTime<Utc>) -> Instan
 
 /// Stands for an answer that a foreign program wrote and nobody can read: it is the one answer all the same, and waiting
 /// for another would be waiting for ever.
-pub(crate) fn unreadable_answer(id: &QueryId, query: &str, error: &DecodeError) -> Answer {
+pub(crate) fn unreadable_answer(id: &QueryId, query: &str, error: &Error) -> Answer {
     warn!(query = %id, %error, "the answer in the stream cannot be read");
     let error = format!("The answer in the stream of answers cannot be read: {error}.");
     Answer::refused(id.clone(), query, error, Utc::now())

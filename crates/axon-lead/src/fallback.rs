@@ -23,6 +23,8 @@ pub struct Known<'a> {
     pub stop_reason: StopReason,
     /// Tries beyond the first.
     pub retries: u32,
+    /// Slow tasks that were executed a second time.
+    pub second_executions: u32,
     /// Why the lead answers itself.
     pub note: String,
 }
@@ -35,6 +37,7 @@ pub fn answer(known: Known<'_>, now: DateTime<Utc>) -> Answer {
         mut missing,
         stop_reason,
         retries,
+        second_executions,
         note,
     } = known;
     for result in results.iter().filter(|result| result.status != TaskStatus::Complete) {
@@ -81,6 +84,7 @@ pub fn answer(known: Known<'_>, now: DateTime<Utc>) -> Answer {
     answer.tasks_delegated = delegated;
     answer.tasks_completed = completed;
     answer.retries = retries;
+    answer.second_executions = second_executions;
     answer.sequential_ms = results.iter().map(|result| result.run.sequential_ms).sum();
     answer.duration_ms = (now - plan.created_at).num_milliseconds().max(0) as f64;
     if answer.sequential_ms > answer.duration_ms {

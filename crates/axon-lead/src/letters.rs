@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Delivery, Error, LongPull, Message, RetryPolicy, retry_delay};
-use axon_protocol::{DeadLetter, Event, EventKind, Format, Stream, TaskResult, TaskStatus, Usage, Verdict, header};
+use axon_protocol::{
+    DeadLetter, Event, EventKind, Format, SECOND_EXECUTION, Stream, TaskResult, TaskStatus, Usage, Verdict, header,
+};
 use axon_service::metrics as names;
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -30,10 +32,15 @@ pub enum Decision {
     Wait(Duration),
     /// Keep it; its task, if it is one, gets a failed result.
     Park(&'static str),
+    /// Keep it, and say nothing of its task.
+    Keep(&'static str),
 }
 
 /// Decides what becomes of a letter.
 pub fn decide(letter: &DeadLetter, max_attempts: u32, backoff: Duration, now: DateTime<Utc>) -> Decision {
+    if letter.attempt >= SECOND_EXECUTION {
+        return Decision::Keep("a second execution failed, the first goes on");
+    }
     if letter.verdict == Verdict::Park {
         return Decision::Park("it is of no use to try again");
     }
@@ -75,12 +82,12 @@ pub(crate) async fn run(bus: Bus, max_attempts: u32, stop: CancellationToken) ->
 async fn settle(bus: &Bus, delivery: &Delivery, max_attempts: u32) -> Result<(), Error> {
     let letter: DeadLetter = match delivery.decode().await {
         Ok(letter) => letter,
-        Err(Error::Decode(error)) => {
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => {
             warn!(sequence = delivery.sequence, %error, "a dead letter cannot be read, it stays where it is");
             delivery.ack().await;
             return Ok(());
         }
-        Err(error) => return Err(error),
     };
     // The delay must be the same at every delivery of the letter, so it has no jitter; letters differ in age anyway.
     let backoff = retry_delay(
@@ -101,6 +108,11 @@ async fn settle(bus: &Bus, delivery: &Delivery, max_attempts: u32) -> Result<(),
         }
         Decision::Retry { attempt } => retry(bus, delivery, &letter, attempt).await,
         Decision::Park(why) => park(bus, delivery, &letter, why).await,
+        Decision::Keep(why) => {
+            debug!(subject = letter.subject, why, "a dead letter is kept");
+            delivery.ack().await;
+            Ok(())
+        }
     }
 }
 
@@ -108,6 +120,15 @@ async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32
     let Some(subject) = retry_subject(&letter.subject, attempt) else {
         return park(bus, delivery, letter, "its subject is not one of a task").await;
     };
+    if has_result(bus, letter).await? {
+        debug!(
+            subject = letter.subject,
+            "a dead letter is settled, its task has a result from elsewhere"
+        );
+        bus.remove(Stream::Dead, delivery.sequence).await?;
+        delivery.ack().await;
+        return Ok(());
+    }
     let mut headers = letter.headers.clone();
     headers.remove(header::MESSAGE_ID);
     headers.insert(header::TRY.to_owned(), attempt.to_string());
@@ -142,6 +163,15 @@ async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32
     bus.remove(Stream::Dead, delivery.sequence).await?;
     delivery.ack().await;
     Ok(())
+}
+
+/// Whether the task has its result by another execution: then no further one is needed.
+async fn has_result(bus: &Bus, letter: &DeadLetter) -> Result<bool, Error> {
+    let (Some(query_id), Some(task_id)) = (&letter.query_id, &letter.task_id) else {
+        return Ok(false);
+    };
+    let subject = bus.namespace().result(query_id, task_id);
+    Ok(bus.last(Stream::Results, &subject).await?.is_some())
 }
 
 async fn park(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, why: &str) -> Result<(), Error> {
@@ -226,6 +256,11 @@ mod tests {
             letter(Verdict::Retry, 3, at),
             9,
             Decision::Park("it failed as often as it may"),
+        );
+        check(
+            letter(Verdict::Retry, SECOND_EXECUTION, at),
+            9,
+            Decision::Keep("a second execution failed, the first goes on"),
         );
         check(
             letter(Verdict::Park, 1, at),

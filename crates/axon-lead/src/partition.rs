@@ -20,7 +20,7 @@ pub enum Relevance {
 }
 
 impl Relevance {
-    fn includes(self, file: &FileView) -> bool {
+    pub(crate) fn includes(self, file: &FileView) -> bool {
         match file.material() {
             Material::Code => true,
             Material::Prose => self == Relevance::Text,
@@ -77,6 +77,19 @@ pub fn overlap(a: &[String], b: &[String]) -> bool {
         .any(|left| b.iter().any(|right| holds(left, right) || holds(right, left)))
 }
 
+/// The relevant files below `focus` (the whole workspace if empty) that are not below `minus`, as directories where these are
+/// whole.
+pub(crate) fn without(view: &WorkspaceView, focus: &[String], minus: &[String], relevance: Relevance) -> Vec<String> {
+    let files = relevant(view, &outermost(focus), relevance);
+    let kept: Vec<&FileView> = files
+        .covered
+        .iter()
+        .copied()
+        .filter(|file| !minus.iter().any(|path| holds(path, &file.path)))
+        .collect();
+    scope_of(&kept, &files.universe)
+}
+
 struct Files<'a> {
     /// What the scopes must cover, by path.
     covered: Vec<&'a FileView>,
@@ -101,7 +114,7 @@ fn relevant<'a>(view: &'a WorkspaceView, focus: &[String], relevance: Relevance)
 }
 
 /// The paths without those below another of them, each once.
-fn outermost(paths: &[String]) -> Vec<String> {
+pub(crate) fn outermost(paths: &[String]) -> Vec<String> {
     let mut outer: Vec<String> = Vec::new();
     for (index, path) in paths.iter().enumerate() {
         let inside = |(other_index, other): (usize, &String)| {

@@ -1,7 +1,9 @@
 //! From a query to its plan: the workspace's manifest, the analysis, the choice of strategy, the allocation, the plan and
 //! its validation. The decisions are pure and elsewhere; here they get what they need to know.
 
-use axon_protocol::{ExecutionPlan, Query, QueryId};
+use std::sync::Arc;
+
+use axon_protocol::{Digest, ExecutionPlan, Query, QueryId};
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
@@ -10,6 +12,7 @@ use crate::analysis::analyze;
 use crate::context::Context;
 use crate::planning::{self, PlanInput};
 use crate::validation::validate;
+use crate::view::WorkspaceView;
 
 /// A query that can be worked on.
 pub(crate) struct Prepared {
@@ -19,7 +22,7 @@ pub(crate) struct Prepared {
 
 /// Plans a query. The error is for its asker and says what to do.
 pub(crate) async fn prepare(
-    context: &Context,
+    context: &Arc<Context>,
     query: &Query,
     id: &QueryId,
     accepted_at: DateTime<Utc>,
@@ -39,7 +42,7 @@ pub(crate) async fn prepare(
 }
 
 async fn plan(
-    context: &Context,
+    context: &Arc<Context>,
     query: &Query,
     id: &QueryId,
     accepted_at: DateTime<Utc>,
@@ -52,17 +55,35 @@ async fn plan(
         );
     };
     let view = context.view(&workspace).await?;
-    let analysis = analyze(query, Some(&view));
-    let (selected, definition) = context.strategies.with_book(|book| {
+    let (context, query, id) = (context.clone(), query.clone(), id.clone());
+    // Beside the loop: it takes milliseconds, in which leases have to be renewed.
+    let composing = move || compose(&context, &query, &id, workspace, &view, accepted_at);
+    match tokio::task::spawn_blocking(composing).await {
+        Ok(plan) => plan,
+        Err(error) => Err(format!("The planning broke off: {error}.")),
+    }
+}
+
+fn compose(
+    context: &Context,
+    query: &Query,
+    id: &QueryId,
+    workspace: Digest,
+    view: &WorkspaceView,
+    accepted_at: DateTime<Utc>,
+) -> Result<ExecutionPlan, String> {
+    let (library, statistics) = context.strategies.with_book(|book| {
         let library = context.library.with_overrides(book.definitions.values());
-        for error in library.rejected() {
-            warn!(%error, "left out a strategy of the bucket");
-        }
-        let selected = library.select(&analysis, query, &book.statistics, context.config.min_applications);
-        let definition = library.get(&selected.name).cloned();
-        (selected, definition)
+        (library, book.statistics.clone())
     });
-    let definition = definition.ok_or_else(|| format!("the strategy {} has no definition", selected.name))?;
+    for error in library.rejected() {
+        warn!(%error, "left out a strategy of the bucket");
+    }
+    let analysis = analyze(query, Some(view), library.vocabulary());
+    let selected = library.select(&analysis, query, &statistics, context.config.min_applications);
+    let definition = library
+        .get(&selected.name)
+        .ok_or_else(|| format!("the strategy {} has no definition", selected.name))?;
     let needed = definition.capabilities.iter().cloned().collect();
     let idle = context.fleet.free_slots(&needed);
     let allocation = allocate(analysis.complexity, &context.config, query, (idle > 0).then_some(idle));
@@ -70,10 +91,12 @@ async fn plan(
         query,
         query_id: id,
         analysis,
+        statistics: statistics.get(&selected.name),
         selected,
-        definition: &definition,
+        definition,
+        library: &library,
         allocation,
-        view: Some(&view),
+        view: Some(view),
         workspace: Some(workspace),
         config: &context.config,
         now: accepted_at,

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axon_bus::{Cause, Delivery, Error, Fenced, Message, Outcome, Table};
-use axon_memory::Application;
 use axon_protocol::{
-    Answer, AnswerStatus, Author, Bucket, Episode, EventKind, ExecutionPlan, Format, LeadId, PlanRecord, Query,
-    QueryId, StopReason, Stored, Stream, header, to_markdown,
+    Answer, Bucket, EventKind, ExecutionPlan, Format, LeadId, PLAN_VERSION, PlanRecord, Query, QueryId, StopReason,
+    Stored, Stream, header, to_markdown,
 };
-use axon_service::metrics as names;
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use crate::context::Context;
-use crate::execution::{Run, lease_until, outline, unreadable_answer};
+use crate::context::{Claim, Context};
+use crate::execution::{Run, lease_until, unreadable_answer};
+use crate::notice::outline;
+use crate::outcome::{count, remember};
 use crate::preparation::{Prepared, prepare};
 
 /// How long the answer to a query without a plan may take to be written.
@@ -24,8 +25,6 @@ const STEP: Duration = Duration::from_secs(20);
 const ATTACH_POLL: Duration = Duration::from_secs(2);
 /// How long past its deadline another lead's answer is waited for, in milliseconds.
 const ATTACH_GRACE_MS: i64 = 25_000;
-/// Completeness from which a strategy's application may count as a success.
-const COMPLETENESS_MIN: f64 = 0.7;
 
 /// Works on a query until it is acknowledged. An error means that it was not: it is handed back and comes again.
 pub(crate) async fn work(context: Arc<Context>, delivery: Delivery) -> Result<(), Error> {
@@ -72,7 +71,12 @@ struct Refusal {
 async fn read(context: &Context, delivery: &Delivery) -> Result<Result<Incoming, Refusal>, Error> {
     let headers = delivery.headers();
     let numbered = QueryId::from_sequence(delivery.sequence);
-    let payload = delivery.resolved().await?;
+    let (payload, missing) = match delivery.resolved().await {
+        Ok(payload) => (payload, None),
+        Err(error) if error.is_transient() => return Err(error),
+        // What it refers to will never be there.
+        Err(error) => (Bytes::new(), Some(error)),
+    };
     let wanted = headers
         .get(header::ACCEPT)
         .and_then(|text| Format::from_content_type(text));
@@ -92,6 +96,9 @@ async fn read(context: &Context, delivery: &Delivery) -> Result<Result<Incoming,
             )));
         }
     };
+    if let Some(error) = missing {
+        return Ok(Err(refusal(&id, format!("the query cannot be fetched: {error}"))));
+    }
     let parsed = Query::parse(&headers, &payload);
     Ok(match parsed {
         Ok((mut query, format)) => {
@@ -104,13 +111,17 @@ async fn read(context: &Context, delivery: &Delivery) -> Result<Result<Incoming,
     })
 }
 
-/// A message that is no query gets a failed answer and a dead letter, in this order: the letter acknowledges it.
+/// A message that is no query gets a failed answer and a dead letter, in this order: the letter acknowledges it. Where its
+/// id is that of a query which is being worked on, the answer is that query's.
 async fn refuse(context: &Context, delivery: &Delivery, refusal: Refusal) -> Result<(), Error> {
     warn!(query = %refusal.id, message = refusal.message, "refusing a message that is no query");
-    let answer = Answer::refused(refusal.id.clone(), refusal.text, refusal.message.clone(), Utc::now());
-    write_answer(context, &answer, refusal.format).await?;
-    count(&answer);
-    reply(context, delivery, &answer, refusal.format).await;
+    let table: Table<PlanRecord> = context.bus.table(Bucket::Plans);
+    if planned(&table, &refusal.id).await?.is_none() {
+        let answer = Answer::refused(refusal.id.clone(), refusal.text, refusal.message.clone(), Utc::now());
+        write_answer(context, &answer, refusal.format).await?;
+        count(&answer);
+        reply(context, delivery, &answer, refusal.format).await;
+    }
     context
         .bus
         .bury(Stream::Queries, delivery, Cause::malformed(refusal.message), Utc::now())
@@ -118,16 +129,59 @@ async fn refuse(context: &Context, delivery: &Delivery, refusal: Refusal) -> Res
     Ok(())
 }
 
+/// The record of a query that has a plan.
+async fn planned(table: &Table<PlanRecord>, id: &QueryId) -> Result<Option<PlanRecord>, Error> {
+    let record = table.get(id.as_str()).await?.and_then(|entry| entry.value);
+    Ok(record.filter(|record| record.plan.is_some()))
+}
+
+/// The one answer of a query. What will fail in the same way whenever it is tried again is an answer too.
 async fn answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Incoming) -> Result<Answer, Error> {
+    let _held = context.held.enter(claim_of(delivery));
+    match find_answer(context, delivery, incoming).await {
+        Err(error) if is_hopeless(&error) => {
+            let message = format!("The query cannot be carried out: {error}.");
+            write_refusal(context, incoming, message, false).await
+        }
+        found => found,
+    }
+}
+
+fn claim_of(delivery: &Delivery) -> Claim {
+    Claim {
+        sequence: delivery.sequence,
+        delivery: delivery.delivered,
+    }
+}
+
+/// Whether no lead will ever get further than this error. A stream that is missing, for one, may be declared again.
+fn is_hopeless(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Decode(_)
+            | Error::Encode(_)
+            | Error::NoObject { .. }
+            | Error::Damaged { .. }
+            | Error::TooLarge { .. }
+            | Error::TooManyRoutes { .. }
+    )
+}
+
+async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Incoming) -> Result<Answer, Error> {
     let table: Table<PlanRecord> = context.bus.table(Bucket::Plans);
-    // What was delivered before, or carries an id of its publisher's, may have been planned and answered already.
-    let maybe_known = delivery.delivered > 1;
-    if maybe_known && let Some(answer) = stored_answer(context, &incoming.id).await? {
-        return Ok(answer);
+    if delivery.delivered > 1 {
+        if let Some(answer) = stored_answer(context, &incoming.id).await? {
+            remember_late(context, &table, &answer).await;
+            return Ok(answer);
+        }
+        // Another lead's plan holds, whether or not this one would come to a plan.
+        if planned(&table, &incoming.id).await?.is_some() {
+            return pursue(context, delivery, incoming, &table, None).await;
+        }
     }
     let plan = match prepare(context, &incoming.query, &incoming.id, delivery.stored_at).await {
         Ok(Prepared { plan }) => plan,
-        Err(message) => return refused_answer(context, &table, incoming, message).await,
+        Err(message) => return refused_answer(context, delivery, incoming, &table, message).await,
     };
     let stored = context.bus.store(plan).await?;
     let record = PlanRecord {
@@ -135,15 +189,35 @@ async fn answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Incoming
         cancelled: false,
         owner: Some(context.id.clone()),
         sequence: delivery.sequence,
+        delivery: delivery.delivered,
     };
-    match table.create(incoming.id.as_str(), &record).await {
-        Ok(_) => begin(context, incoming, stored).await,
-        Err(Error::Conflict { .. }) => adopt(context, delivery, incoming, &table, stored).await,
+    // An id of its publisher's may have an answer without a plan, because it was refused.
+    let earlier = async {
+        match delivery.header(header::MESSAGE_ID) {
+            Some(_) => stored_answer(context, &incoming.id).await,
+            None => Ok(None),
+        }
+    };
+    let (created, earlier) = futures::join!(table.create(incoming.id.as_str(), &record), earlier);
+    if let Some(answer) = earlier? {
+        return Ok(answer);
+    }
+    match created {
+        Ok(_) => match begin(context, delivery, incoming, stored).await? {
+            Some(answer) => Ok(answer),
+            None => pursue(context, delivery, incoming, &table, None).await,
+        },
+        Err(Error::Conflict { .. }) => pursue(context, delivery, incoming, &table, Some(stored)).await,
         Err(error) => Err(error),
     }
 }
 
-async fn begin(context: &Arc<Context>, incoming: &Incoming, stored: Stored<ExecutionPlan>) -> Result<Answer, Error> {
+async fn begin(
+    context: &Arc<Context>,
+    delivery: &Delivery,
+    incoming: &Incoming,
+    stored: Stored<ExecutionPlan>,
+) -> Result<Option<Answer>, Error> {
     let plan: Arc<ExecutionPlan> = Arc::new(context.bus.load(stored.clone()).await?);
     let summary = format!(
         "{} tasks with strategy {}{}",
@@ -157,125 +231,193 @@ async fn begin(context: &Arc<Context>, incoming: &Incoming, stored: Stored<Execu
     context
         .notice(&incoming.id, EventKind::Planned, None, summary, outline(&plan))
         .await;
-    run(context, incoming, plan, stored, false, false).await
+    run(context, delivery, incoming, plan, stored, None).await
 }
 
 /// The id is known: it was answered, or is being worked on, or its lead died, or it was cancelled before it was planned.
-async fn adopt(
+/// Waits for whoever has the better right to it, and goes on with the plan when there is nobody.
+async fn pursue(
     context: &Arc<Context>,
     delivery: &Delivery,
     incoming: &Incoming,
     table: &Table<PlanRecord>,
-    mine: Stored<ExecutionPlan>,
+    mine: Option<Stored<ExecutionPlan>>,
 ) -> Result<Answer, Error> {
-    if let Some(answer) = stored_answer(context, &incoming.id).await? {
-        return Ok(answer);
-    }
-    let Some(entry) = table.get(incoming.id.as_str()).await? else {
-        return Err(Error::Conflict {
+    let mut patient = true;
+    loop {
+        if let Some(answer) = stored_answer(context, &incoming.id).await? {
+            return Ok(answer);
+        }
+        let conflict = || Error::Conflict {
             key: incoming.id.to_string(),
-        });
-    };
-    let Some(mut record) = entry.value else {
-        return Err(Error::Conflict {
-            key: incoming.id.to_string(),
-        });
-    };
-    let another = record.owner.clone().filter(|owner| {
-        // The same message again means that its lease ended, so whoever held it is gone or deaf.
-        record.sequence != delivery.sequence && (*owner == context.id || context.fleet.is_alive("lead", owner.as_str()))
-    });
-    if let Some(owner) = another
-        && let Some(answer) = attach(context, incoming, &owner, table).await?
-    {
-        return Ok(answer);
+        };
+        let entry = table.get(incoming.id.as_str()).await?.ok_or_else(conflict)?;
+        let revision = entry.revision;
+        let mut record = entry.value.ok_or_else(conflict)?;
+        if patient
+            && let Some(owner) = rival(&record, delivery)
+            && is_at_work(context, &record, &owner).await?
+        {
+            match attach(context, incoming, &owner, &record).await? {
+                Attached::Answered(answer) => return Ok(*answer),
+                Attached::Gone => {}
+                Attached::Late => patient = false,
+            }
+            continue;
+        }
+        let stored = record.plan.take().or_else(|| mine.clone()).ok_or_else(conflict)?;
+        let plan: Arc<ExecutionPlan> = Arc::new(context.bus.load(stored.clone()).await?);
+        if !plan.is_followable() {
+            let other = Error::OtherVersion {
+                what: format!("the plan of query {}", incoming.id),
+                version: plan.version,
+                supported: PLAN_VERSION,
+            };
+            if Utc::now() > plan.deadline {
+                // No lead that understands it came in time, and a failed answer is better than none.
+                return write_refusal(
+                    context,
+                    incoming,
+                    format!("The query cannot be finished: {other}."),
+                    false,
+                )
+                .await;
+            }
+            // Handed back, the query comes to a lead that understands the plan.
+            return Err(other);
+        }
+        record.plan = Some(stored.clone());
+        record.owner = Some(context.id.clone());
+        record.sequence = delivery.sequence;
+        record.delivery = delivery.delivered;
+        match table.update(incoming.id.as_str(), &record, revision).await {
+            Ok(_) => {}
+            // Whoever was faster may have a better right to it.
+            Err(Error::Conflict { .. }) => continue,
+            Err(error) => return Err(error),
+        }
+        info!(query = %incoming.id, "taking over a query that another lead began");
+        let message = format!("{} goes on with the plan", context.id);
+        context
+            .notice(&incoming.id, EventKind::TakenOver, None, message, Value::Null)
+            .await;
+        let resumed = Some(record.cancelled);
+        if let Some(answer) = run(context, delivery, incoming, plan, stored, resumed).await? {
+            return Ok(answer);
+        }
     }
-    let cancelled = record.cancelled;
-    let stored = record.plan.take().unwrap_or(mine);
-    record.plan = Some(stored.clone());
-    record.owner = Some(context.id.clone());
-    record.sequence = delivery.sequence;
-    match table.update(incoming.id.as_str(), &record, entry.revision).await {
-        // Whoever was faster does the same work; the fences keep both from harm.
-        Ok(_) | Err(Error::Conflict { .. }) => {}
-        Err(error) => return Err(error),
-    }
-    let plan: Arc<ExecutionPlan> = Arc::new(context.bus.load(stored.clone()).await?);
-    info!(query = %incoming.id, "taking over a query that another lead began");
-    let message = format!("{} goes on with the plan", context.id);
-    context
-        .notice(&incoming.id, EventKind::TakenOver, None, message, Value::Null)
-        .await;
-    run(context, incoming, plan, stored, true, cancelled).await
 }
 
+/// Who may have a better right to a query than this delivery of it: whoever took a later delivery of the same message, or
+/// came first with another message of the same id. The same message again means that its lease ended, so whoever held it
+/// is gone or deaf.
+fn rival(record: &PlanRecord, delivery: &Delivery) -> Option<LeadId> {
+    let ended = record.sequence == delivery.sequence && record.delivery <= delivery.delivered;
+    record.owner.clone().filter(|_| !ended)
+}
+
+/// Whether the owner whom a record names works on the query, as far as anybody can tell.
+async fn is_at_work(context: &Context, record: &PlanRecord, owner: &LeadId) -> Result<bool, Error> {
+    if *owner == context.id {
+        return Ok(context.held.contains(Claim::of(record)));
+    }
+    context.fleet.is_there("lead", owner.as_str()).await
+}
+
+/// Works on a query that this lead owns. `resumed` tells, of one that another began, whether it was cancelled. `None` when
+/// another lead has taken it over.
 async fn run(
     context: &Arc<Context>,
+    delivery: &Delivery,
     incoming: &Incoming,
     plan: Arc<ExecutionPlan>,
     stored: Stored<ExecutionPlan>,
-    resumed: bool,
-    cancelled: bool,
-) -> Result<Answer, Error> {
-    let run = Run::open(context.clone(), plan.clone(), stored, incoming.format).await?;
-    let answer = run.run(resumed, cancelled).await?;
+    resumed: Option<bool>,
+) -> Result<Option<Answer>, Error> {
+    let run = Run::open(
+        context.clone(),
+        plan.clone(),
+        stored,
+        incoming.format,
+        claim_of(delivery),
+    )
+    .await?;
+    let Some(answer) = run.run(resumed.is_some(), resumed.unwrap_or_default()).await? else {
+        warn!(query = %incoming.id, "another lead has taken the query over, waiting for its answer");
+        return Ok(None);
+    };
     remember(context, &plan, &answer).await;
-    Ok(answer)
+    Ok(Some(answer))
 }
 
-/// Waits for the answer of the lead that works on the same id. `None` when that lead is gone.
+/// What came of waiting for another lead.
+enum Attached {
+    /// The answer.
+    Answered(Box<Answer>),
+    /// It does not work on the query any more.
+    Gone,
+    /// It should have answered long ago.
+    Late,
+}
+
+/// Waits for the answer of the lead that works on the same id.
 async fn attach(
     context: &Context,
     incoming: &Incoming,
     owner: &LeadId,
-    table: &Table<PlanRecord>,
-) -> Result<Option<Answer>, Error> {
+    record: &PlanRecord,
+) -> Result<Attached, Error> {
     info!(query = %incoming.id, %owner, "the same id is being worked on, waiting for its answer");
     let ns = context.bus.namespace().clone();
     let mut answered = context.bus.subscribe(ns.answered(&incoming.id)).await?;
-    let deadline = match table
-        .get(incoming.id.as_str())
-        .await?
-        .and_then(|entry| entry.value)
-        .and_then(|r| r.plan)
-    {
+    let deadline = match record.plan.clone() {
         Some(stored) => context.bus.load(stored).await?.deadline,
         None => Utc::now(),
     };
     let give_up = deadline + TimeDelta::milliseconds(ATTACH_GRACE_MS);
     loop {
         if let Some(answer) = stored_answer(context, &incoming.id).await? {
-            return Ok(Some(answer));
+            return Ok(Attached::Answered(Box::new(answer)));
         }
-        let gone = *owner != context.id && !context.fleet.is_alive("lead", owner.as_str());
-        if gone || Utc::now() >= give_up {
-            return Ok(None);
+        if !is_at_work(context, record, owner).await? {
+            return Ok(Attached::Gone);
+        }
+        if Utc::now() >= give_up {
+            return Ok(Attached::Late);
         }
         // The subscription only makes it quicker: the stream is the truth.
         let _ = tokio::time::timeout(ATTACH_POLL, answered.next()).await;
     }
 }
 
-/// A query that cannot be planned: its answer says why. One that was cancelled before says that instead.
+/// A query that cannot be planned: its answer says why. One that was cancelled before says that instead, and one whose id
+/// is being worked on gets the answer of that work.
 async fn refused_answer(
-    context: &Context,
-    table: &Table<PlanRecord>,
+    context: &Arc<Context>,
+    delivery: &Delivery,
     incoming: &Incoming,
+    table: &Table<PlanRecord>,
     message: String,
 ) -> Result<Answer, Error> {
     if let Some(answer) = stored_answer(context, &incoming.id).await? {
         return Ok(answer);
     }
-    let cancelled = table
-        .get(incoming.id.as_str())
-        .await?
-        .and_then(|entry| entry.value)
-        .is_some_and(|record| record.cancelled && record.plan.is_none());
-    let message = if cancelled {
-        "the query was cancelled before it was planned".to_owned()
-    } else {
-        message
-    };
+    match table.get(incoming.id.as_str()).await?.and_then(|entry| entry.value) {
+        Some(record) if record.plan.is_some() => pursue(context, delivery, incoming, table, None).await,
+        Some(record) if record.cancelled => {
+            let message = "the query was cancelled before it was planned".to_owned();
+            write_refusal(context, incoming, message, true).await
+        }
+        _ => write_refusal(context, incoming, message, false).await,
+    }
+}
+
+async fn write_refusal(
+    context: &Context,
+    incoming: &Incoming,
+    message: String,
+    cancelled: bool,
+) -> Result<Answer, Error> {
     info!(query = %incoming.id, message, "refusing a query");
     let mut answer = Answer::refused(incoming.id.clone(), incoming.query.query.clone(), message, Utc::now());
     if cancelled {
@@ -301,10 +443,27 @@ async fn stored_answer(context: &Context, id: &QueryId) -> Result<Option<Answer>
         .await?
     {
         Some(stored) => match context.bus.decode_stored(&stored).await {
-            Err(Error::Decode(error)) => Ok(Some(unreadable_answer(id, "", &error))),
+            Err(error) if !error.is_transient() => Ok(Some(unreadable_answer(id, "", &error))),
             read => read.map(Some),
         },
         None => Ok(None),
+    }
+}
+
+/// Remembers a query whose lead died between its answer and its episode.
+async fn remember_late(context: &Context, table: &Table<PlanRecord>, answer: &Answer) {
+    // Without episodes nobody can tell whether it was counted.
+    if !context.bus.config().persist_to_episodic {
+        return;
+    }
+    let plan = match planned(table, &answer.query_id).await {
+        Ok(Some(PlanRecord { plan: Some(stored), .. })) => context.bus.load(stored).await,
+        Ok(_) => return,
+        Err(error) => Err(error),
+    };
+    match plan {
+        Ok(plan) => remember(context, &plan, answer).await,
+        Err(error) => warn!(query = %answer.query_id, %error, "cannot remember the query"),
     }
 }
 
@@ -338,71 +497,6 @@ async fn reply(context: &Context, delivery: &Delivery, answer: &Answer, format: 
     }
 }
 
-/// The episode, and for the one lead whose episode was kept the statistics and metrics of the query.
-async fn remember(context: &Context, plan: &ExecutionPlan, answer: &Answer) {
-    let within_budget = answer.usage.tokens <= plan.resource_allocation.max_tokens_budget
-        && answer.usage.cents <= plan.resource_allocation.max_cost_cents as f64;
-    let completeness = answer.quality.map_or(0.0, |quality| quality.completeness);
-    let success = answer.status == AnswerStatus::Complete && within_budget && completeness >= COMPLETENESS_MIN;
-    let episode = Episode {
-        query_id: plan.query_id.clone(),
-        query: plan.query.query.clone(),
-        session: plan.query.session.clone(),
-        workspace: plan.workspace.clone(),
-        strategy: plan.strategy.name.clone(),
-        complexity: plan.analysis.as_ref().map(|analysis| analysis.complexity),
-        shape: plan.analysis.as_ref().map(|analysis| analysis.shape),
-        aspects: plan.aspects.clone(),
-        tasks: plan.task_delegations.len(),
-        workers: answer.worker_count,
-        status: answer.status,
-        stop_reason: answer.stop_reason,
-        success,
-        quality: answer.quality,
-        usage: answer.usage,
-        duration_ms: answer.duration_ms,
-        at: Utc::now(),
-    };
-    match context.episodes.remember(&episode, Instant::now() + STEP).await {
-        Ok(true) => {
-            count(answer);
-            let application = Application {
-                strategy: episode.strategy,
-                success,
-                duration_ms: answer.duration_ms as u64,
-                cost_cents: answer.usage.cents,
-                quality: completeness,
-            };
-            if context.applications.send(application).await.is_err() {
-                warn!(query = %plan.query_id, "the statistics of strategies are no longer written");
-            }
-        }
-        Ok(false) => {}
-        Err(error) => warn!(query = %plan.query_id, %error, "cannot remember the query"),
-    }
-}
-
-fn count(answer: &Answer) {
-    let complexity = answer
-        .complexity
-        .map_or_else(|| "none".to_owned(), |complexity| complexity.to_string());
-    let strategy = answer.strategy.clone().unwrap_or_else(|| "none".to_owned());
-    metrics::counter!(
-        names::QUERIES_TOTAL,
-        "complexity" => complexity,
-        "strategy" => strategy,
-        "outcome" => answer.status.as_str()
-    )
-    .increment(1);
-    metrics::histogram!(names::QUERY_DURATION_SECONDS).record(answer.duration_ms / 1000.0);
-    // Whoever writes an answer records its coverage.
-    if answer.author == Author::Lead
-        && let Some(quality) = &answer.quality
-    {
-        metrics::histogram!(names::ANSWER_COVERAGE_RATIO).record(quality.coverage);
-    }
-}
-
 /// The latest moment at which a query may still be worked on, before its plan tells exactly.
 fn longest_deadline(context: &Context, query: &Query, delivery: &Delivery) -> DateTime<Utc> {
     let longest_ms = crate::allocation::timeout_ms_max(&context.config);
@@ -410,4 +504,35 @@ fn longest_deadline(context: &Context, query: &Query, delivery: &Delivery) -> Da
         .deadline_s
         .map_or(longest_ms, |seconds| seconds.saturating_mul(1000));
     delivery.stored_at.max(Utc::now()) + TimeDelta::milliseconds(i64::try_from(timeout_ms).unwrap_or(i64::MAX / 4))
+}
+
+/// Answers a query whose deadline passed while it waited for its turn. One that was begun or answered before is worked on
+/// as ever: what is finished of it must not be lost.
+pub(crate) async fn expire(context: Arc<Context>, delivery: Delivery) -> Result<(), Error> {
+    let incoming = match read(&context, &delivery).await? {
+        Ok(incoming) => incoming,
+        Err(refusal) => return refuse(&context, &delivery, refusal).await,
+    };
+    let table: Table<PlanRecord> = context.bus.table(Bucket::Plans);
+    let begun = table.get(incoming.id.as_str()).await?.is_some();
+    if begun || stored_answer(&context, &incoming.id).await?.is_some() {
+        return work(context, delivery).await;
+    }
+    let message = "The deadline passed while the query waited for its turn, so nothing was done: the fleet is busy. Ask \
+                   again with more time, or run more leads and workers.";
+    info!(query = %incoming.id, "answering a query whose turn did not come in time");
+    let mut answer = Answer::refused(
+        incoming.id.clone(),
+        incoming.query.query.clone(),
+        message.to_owned(),
+        Utc::now(),
+    );
+    answer.stop_reason = StopReason::Deadline;
+    answer.text = to_markdown(&answer, incoming.query.output_format);
+    write_answer(&context, &answer, incoming.format).await?;
+    count(&answer);
+    let answer = stored_answer(&context, &incoming.id).await?.unwrap_or(answer);
+    deliver(&context, &delivery, &incoming, &answer).await;
+    delivery.ack().await;
+    Ok(())
 }

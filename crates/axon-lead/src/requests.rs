@@ -1,10 +1,12 @@
-//! The micro services: `ask` submits a query, waits and replies with its answer; `plan` shows what would be done.
+//! The micro services: `ask` submits a query, waits and replies with its answer; `plan` shows what would be done;
+//! `strategies` tells the strategies in force.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axon_bus::{Error, Message, Request};
-use axon_protocol::{Format, Headers, Query, QueryId, SCHEMA_MAJOR, Stream, encode, header};
+use axon_protocol::{Format, Headers, Query, QueryId, SCHEMA_MAJOR, StrategyDefinition, Stream, encode, header};
+use axon_service::Health;
 use chrono::Utc;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -24,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(35);
 const SUBMIT: Duration = Duration::from_secs(5);
 
 /// Serves requests until stopped.
-pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn run(context: Arc<Context>, health: Health, stop: CancellationToken) -> Result<(), Error> {
     let ns = context.bus.namespace().clone();
     let name = ns.to_string();
     let mut responder = context
@@ -32,9 +34,11 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> Resul
         .offer(
             &name,
             "Axon answers questions too big for one worker",
-            &[("ask", ns.ask()), ("plan", ns.plan())],
+            &[("ask", ns.ask()), ("plan", ns.plan()), ("strategies", ns.strategies())],
         )
         .await?;
+    // Until here a request would have found nobody.
+    health.set_ready("serving", true);
     let mut running = JoinSet::new();
     loop {
         let request = tokio::select! {
@@ -56,10 +60,11 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> Resul
         }
         let context = context.clone();
         running.spawn(async move {
-            if request.subject() == context.bus.namespace().plan() {
-                plan(&context, &request).await;
-            } else {
-                ask(&context, &request).await;
+            let ns = context.bus.namespace();
+            match request.subject() {
+                subject if subject == ns.plan() => plan(&context, &request).await,
+                subject if subject == ns.strategies() => strategies(&context, &request).await,
+                _ => ask(&context, &request).await,
             }
         });
     }
@@ -68,7 +73,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> Resul
     responder.stop().await
 }
 
-async fn plan(context: &Context, request: &Request) {
+async fn plan(context: &Arc<Context>, request: &Request) {
     let (query, format) = match Query::parse(&request.headers(), request.payload()) {
         Ok(parsed) => parsed,
         Err(error) => return refuse(request, 400, &error.to_string()).await,
@@ -81,6 +86,18 @@ async fn plan(context: &Context, request: &Request) {
         Ok(prepared) => reply(request, format, &prepared.plan).await,
         Err(message) => refuse(request, 422, &message).await,
     }
+}
+
+async fn strategies(context: &Context, request: &Request) {
+    let wanted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|text| Format::from_content_type(text));
+    let library = context
+        .strategies
+        .with_book(|book| context.library.with_overrides(book.definitions.values()));
+    let definitions: Vec<&StrategyDefinition> = library.definitions().collect();
+    reply(request, wanted.unwrap_or(Format::Json), &definitions).await;
 }
 
 async fn ask(context: &Context, request: &Request) {

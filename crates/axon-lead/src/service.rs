@@ -1,27 +1,34 @@
 //! The lead as a service: takes queries as long as it has room, serves the dead letters, the advisories and the micro
 //! services beside them, and gives back what it cannot finish when it stops.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use axon_bus::{Bus, Delivery, Error, LongPull, Routes, Subscription};
+use axon_bus::{Bus, Delivery, Error, Routes, Subscription};
 use axon_memory::{Episodes, Strategies};
 use axon_protocol::{AgentType, Bucket, Control, Digest, Heartbeat, LeadId, QueryId, Stream, WorkerState};
-use axon_service::{Health, metrics as names, process};
+use axon_service::{Health, RegistryConfig, metrics as names, process};
 use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::context::{Context, Manifests};
+use crate::context::{Context, Held, Manifests};
 use crate::fleet::Fleet;
+use crate::intake::{Intake, Lane, Running, Start};
+use crate::overseer::Overseer;
 use crate::strategy::Library;
-use crate::{Options, advisories, letters, query, recorder, requests};
+use crate::{Options, advisories, letters, overseer, query, recorder, requests};
 
 /// How often a lead writes its heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often it is looked for queries that wait and cannot wait any longer.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often the leases of waiting queries are renewed: three times in the length of one.
+const RENEW: Duration = Duration::from_secs(3);
 /// How often the state of the queues is read.
 const QUEUE_POLL: Duration = Duration::from_secs(10);
 /// Cancellations that may wait to be looked at by a running query.
@@ -36,6 +43,8 @@ const FINISH_SHARE: f64 = 0.8;
 /// A lead.
 pub struct Lead {
     context: Arc<Context>,
+    registry: RegistryConfig,
+    oversight: overseer::Inputs,
     applications: mpsc::Receiver<axon_memory::Application>,
     health: Health,
     metrics_address: String,
@@ -44,19 +53,26 @@ pub struct Lead {
 
 enum Event {
     Query(Delivery),
-    Ended,
+    Ended(Id),
     Control(Delivery),
     Beat,
     Poll,
+    Look,
+    Renew,
     Stop,
 }
 
 struct State {
-    pull: LongPull,
-    running: JoinSet<()>,
+    intake: Intake,
+    queries: JoinSet<()>,
+    running: HashMap<Id, Running>,
+    /// Cancelled when running queries have to be given up, after the time they had to finish.
+    give_up: CancellationToken,
     control: Subscription,
     beat: tokio::time::Interval,
     poll: tokio::time::Interval,
+    look: tokio::time::Interval,
+    renew: tokio::time::Interval,
     started_at: DateTime<Utc>,
     done: u64,
 }
@@ -67,29 +83,34 @@ impl Lead {
         let Options {
             lead: config, registry, ..
         } = options;
+        config.validate().map_err(anyhow::Error::msg)?;
         let workspace = match config.workspace.as_str() {
             "" => None,
             text => Some(text.parse::<Digest>().context("`lead.workspace` cannot be used")?),
         };
-        let heartbeat_timeout = Duration::from_secs(registry.heartbeat_timeout_secs);
+        let (overseer, oversight) = Overseer::new();
         let drain_timeout = Duration::from_secs(config.drain_timeout_s);
         let (tx, applications) = mpsc::channel(APPLICATIONS_MAX);
         let context = Context {
             id: LeadId::generate(),
             routes: Routes::new(&bus),
-            fleet: Fleet::new(&bus, heartbeat_timeout),
+            fleet: Fleet::new(&bus, registry.clone()),
+            overseer,
             library: Library::builtin()?,
             strategies: Strategies::new(&bus),
             episodes: Episodes::new(&bus),
             applications: tx,
             cancelled: broadcast::channel(CANCELLATIONS_MAX).0,
             manifests: Manifests::default(),
+            held: Held::default(),
             workspace,
             config,
             bus,
         };
         Ok(Self {
             context: Arc::new(context),
+            registry,
+            oversight,
             applications,
             health,
             metrics_address,
@@ -101,6 +122,8 @@ impl Lead {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
             context,
+            registry,
+            oversight,
             applications,
             health,
             metrics_address,
@@ -108,37 +131,62 @@ impl Lead {
         } = self;
         info!(lead = %context.id, "lead started");
         let counting = tokio::spawn(recorder::run(context.strategies.clone(), applications));
-        let mut background = background(&context, &stop);
+        let mut background = background(&context, &stop, &health);
+        background.spawn(overseer::run(context.clone(), registry, oversight, stop.clone()));
         let mut state = State {
-            pull: LongPull::open(&context.bus, Stream::Queries).await?,
-            running: JoinSet::new(),
+            intake: Intake::open(&context.bus, &context.config).await?,
+            queries: JoinSet::new(),
+            running: HashMap::new(),
+            give_up: CancellationToken::new(),
             control: context.bus.subscribe(control_subjects(&context.bus)).await?,
             beat: tokio::time::interval(HEARTBEAT),
             poll: tokio::time::interval(QUEUE_POLL),
+            look: tokio::time::interval(LOOK),
+            renew: tokio::time::interval(RENEW),
             started_at: Utc::now(),
             done: 0,
         };
         health.set_ready("pulling", true);
-        // Cancelled when running queries have to be given up, after the time they had to finish.
-        let give_up = CancellationToken::new();
-        let room = context.config.max_concurrent_executions.max(1);
         loop {
-            match next_event(&mut state, room, &stop).await {
+            match next_event(&mut state, &stop).await {
                 Event::Query(delivery) => {
-                    let (context, give_up) = (context.clone(), give_up.clone());
-                    state.running.spawn(work(context, delivery, give_up));
+                    let start = state.intake.take_in(delivery);
+                    state.begin(&context, start);
                 }
-                Event::Ended => state.done += 1,
-                Event::Control(message) => hear(&context, &message, &stop).await,
-                Event::Beat => beat(&context, &state, room, &metrics_address, WorkerState::Idle, &health).await,
+                Event::Ended(id) => {
+                    state.done += 1;
+                    if let Some(running) = state.running.remove(&id) {
+                        state.intake.ended(&running);
+                        if let Some(id) = running.id {
+                            context.overseer.ended(id);
+                        }
+                    }
+                }
+                Event::Control(message) => {
+                    let cancelled = hear(&context, &message, &stop).await;
+                    let start = cancelled.and_then(|id| state.intake.cancelled(&id));
+                    state.begin(&context, start);
+                }
+                Event::Beat => beat(&context, &state, &metrics_address, WorkerState::Idle, &health).await,
                 Event::Poll => poll(&context).await,
+                Event::Look => {
+                    let urgent = state.intake.out_of_turn(Utc::now());
+                    state.begin(&context, urgent);
+                    let free = context.fleet.free_for_queries(context.id.as_str());
+                    state.intake.share(free, Instant::now()).await;
+                }
+                Event::Renew => state.intake.renew().await,
                 Event::Stop => break,
             }
-            metrics::gauge!(names::QUERIES_IN_FLIGHT).set(state.running.len() as f64);
+            while let Some(start) = state.intake.next_turn(Utc::now()) {
+                state.begin(&context, [start]);
+            }
+            metrics::gauge!(names::QUERIES_IN_FLIGHT).set(state.queries.len() as f64);
+            metrics::gauge!(names::QUERIES_WAITING).set(state.intake.waiting() as f64);
         }
         health.set_ready("pulling", false);
-        beat(&context, &state, room, &metrics_address, WorkerState::Draining, &health).await;
-        drain(state, &give_up, drain_timeout).await;
+        beat(&context, &state, &metrics_address, WorkerState::Draining, &health).await;
+        drain(state, drain_timeout).await;
         background.shutdown().await;
         let registry = context.bus.table::<Heartbeat>(Bucket::Registry);
         let _ = registry.delete(&format!("lead.{}", context.id)).await;
@@ -149,22 +197,44 @@ impl Lead {
     }
 }
 
-async fn next_event(state: &mut State, room: usize, stop: &CancellationToken) -> Event {
-    let free = room.saturating_sub(state.running.len());
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => Event::Stop,
-        Some(_) = state.running.join_next(), if !state.running.is_empty() => Event::Ended,
-        Some(message) = state.control.next() => Event::Control(message),
-        _ = state.beat.tick() => Event::Beat,
-        _ = state.poll.tick() => Event::Poll,
-        delivery = state.pull.next(free), if free > 0 => Event::Query(delivery),
+impl State {
+    fn begin(&mut self, context: &Arc<Context>, starts: impl IntoIterator<Item = Start>) {
+        for Start { delivery, running } in starts {
+            let work = work(context.clone(), delivery, running.lane, self.give_up.clone());
+            self.running.insert(self.queries.spawn(work).id(), running);
+        }
     }
 }
 
-async fn work(context: Arc<Context>, delivery: Delivery, give_up: CancellationToken) {
+async fn next_event(state: &mut State, stop: &CancellationToken) -> Event {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Event::Stop,
+        Some(ended) = state.queries.join_next_with_id(), if !state.queries.is_empty() => Event::Ended(match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                warn!(%error, "working on a query panicked, it comes again when its lease ends");
+                error.id()
+            }
+        }),
+        Some(message) = state.control.next() => Event::Control(message),
+        _ = state.beat.tick() => Event::Beat,
+        _ = state.poll.tick() => Event::Poll,
+        _ = state.look.tick() => Event::Look,
+        _ = state.renew.tick() => Event::Renew,
+        delivery = state.intake.next() => Event::Query(delivery),
+    }
+}
+
+async fn work(context: Arc<Context>, delivery: Delivery, lane: Lane, give_up: CancellationToken) {
+    let working = async {
+        match lane {
+            Lane::Expired => query::expire(context, delivery.clone()).await,
+            Lane::Turn | Lane::Urgent => query::work(context, delivery.clone()).await,
+        }
+    };
     let outcome = tokio::select! {
-        outcome = query::work(context, delivery.clone()) => outcome,
+        outcome = working => outcome,
         () = give_up.cancelled() => {
             info!(sequence = delivery.sequence, "handing back a query that did not finish in time");
             delivery.hand_back(Duration::ZERO).await;
@@ -177,20 +247,26 @@ async fn work(context: Arc<Context>, delivery: Delivery, give_up: CancellationTo
     }
 }
 
-async fn drain(mut state: State, give_up: &CancellationToken, drain_timeout: Duration) {
-    let handed_back = state.pull.close().await;
-    info!(running = state.running.len(), handed_back, "draining");
-    let finish = async { while state.running.join_next().await.is_some() {} };
+async fn drain(state: State, drain_timeout: Duration) {
+    let State {
+        intake,
+        mut queries,
+        give_up,
+        ..
+    } = state;
+    let handed_back = intake.close().await;
+    info!(running = queries.len(), handed_back, "draining");
+    let finish = async { while queries.join_next().await.is_some() {} };
     if tokio::time::timeout(drain_timeout.mul_f64(FINISH_SHARE), finish)
         .await
         .is_err()
     {
         give_up.cancel();
-        while state.running.join_next().await.is_some() {}
+        while queries.join_next().await.is_some() {}
     }
 }
 
-fn background(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<()> {
+fn background(context: &Arc<Context>, stop: &CancellationToken, health: &Health) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let strategies = context.strategies.clone();
     tasks.spawn(async move { strategies.follow().await });
@@ -204,9 +280,9 @@ fn background(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<()> {
     tasks.spawn(restarting("advisories", stop.clone(), move || {
         advisories::run(bus.clone(), stopping.clone())
     }));
-    let (shared, stopping) = (context.clone(), stop.clone());
+    let (shared, stopping, health) = (context.clone(), stop.clone(), health.clone());
     tasks.spawn(restarting("requests", stop.clone(), move || {
-        requests::run(shared.clone(), stopping.clone())
+        requests::run(shared.clone(), health.clone(), stopping.clone())
     }));
     tasks
 }
@@ -228,34 +304,30 @@ fn control_subjects(bus: &Bus) -> String {
     bus.namespace().control_all()
 }
 
-async fn hear(context: &Context, message: &Delivery, stop: &CancellationToken) {
+/// Does what it is told. Returns the query that was cancelled, if one was.
+async fn hear(context: &Context, message: &Delivery, stop: &CancellationToken) -> Option<QueryId> {
     match message.decode::<Control>().await {
         Ok(Control::Cancel { query_id }) => {
             // Nobody listens while no query runs.
-            let _: Result<usize, broadcast::error::SendError<QueryId>> = context.cancelled.send(query_id);
+            let _: Result<usize, broadcast::error::SendError<QueryId>> = context.cancelled.send(query_id.clone());
+            return Some(query_id);
         }
         Ok(Control::Drain { id }) if id == context.id.as_str() => {
             info!(%id, "asked to drain");
             stop.cancel();
         }
-        Ok(Control::Drain { .. } | Control::Scale { .. }) => {}
+        Ok(Control::Drain { .. } | Control::Scale { .. } | Control::Pause { .. } | Control::Resume { .. }) => {}
         Err(error) => warn!(subject = message.subject(), %error, "left out a control message that cannot be read"),
     }
+    None
 }
 
-async fn beat(
-    context: &Context,
-    state: &State,
-    room: usize,
-    metrics_address: &str,
-    quiet: WorkerState,
-    health: &Health,
-) {
+async fn beat(context: &Context, state: &State, metrics_address: &str, quiet: WorkerState, health: &Health) {
     let connected = context.bus.connection().borrow().connected;
     health.set_ready("nats", connected);
     context.fleet.publish_metrics();
     let Ok(agent_type) = AgentType::new("lead") else { return };
-    let used = state.running.len();
+    let (room, used) = (state.intake.room(), state.queries.len());
     let busy = quiet == WorkerState::Idle && used > 0;
     let heartbeat = Heartbeat {
         id: context.id.to_string(),
@@ -274,6 +346,9 @@ async fn beat(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: state.started_at,
         at: Utc::now(),
+        pause: None,
+        waiting: u32::try_from(state.intake.waiting()).unwrap_or(u32::MAX),
+        wanted: context.overseer.wanted(),
     };
     if !connected {
         return;

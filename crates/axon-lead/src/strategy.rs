@@ -7,17 +7,26 @@ use std::sync::Arc;
 use axon_protocol::{Analysis, DelegationTemplate, Query, SelectedStrategy, StrategyDefinition, StrategyStatistics};
 use regex::{RegexSet, RegexSetBuilder};
 
+use crate::analysis::Vocabulary;
+
 /// The strategy that is followed when no other fits.
 pub const GENERAL: &str = "general";
 /// The aspect of a template that takes aspects no other template covers.
 pub const ANY_ASPECT: &str = "*";
 
+/// The strategy whose templates name the qualities of software.
+const REVIEWS: &str = "code_review";
+
 const BUILTIN: &[(&str, &str)] = &[
-    ("code_review", include_str!("../strategies/code_review.toml")),
+    (REVIEWS, include_str!("../strategies/code_review.toml")),
     (
         "bug_investigation",
         include_str!("../strategies/bug_investigation.toml"),
     ),
+    ("code_generation", include_str!("../strategies/code_generation.toml")),
+    ("refactoring", include_str!("../strategies/refactoring.toml")),
+    ("testing", include_str!("../strategies/testing.toml")),
+    ("comparison", include_str!("../strategies/comparison.toml")),
     ("research", include_str!("../strategies/research.toml")),
     (GENERAL, include_str!("../strategies/general.toml")),
 ];
@@ -30,8 +39,12 @@ const PATTERN_POINTS_MAX: f64 = 1.8;
 const KEYWORD_POINTS: f64 = 0.3;
 const KEYWORD_POINTS_MAX: f64 = 0.9;
 const CAPABILITY_POINTS: f64 = 0.5;
-const ASPECT_POINTS: f64 = 0.2;
-const ASPECT_POINTS_MAX: f64 = 0.6;
+/// For an aspect that is the name of a template, and for one that is another word for it.
+const ASPECT_POINTS: (f64, f64) = (0.3, 0.1);
+const ASPECT_POINTS_MAX: f64 = 0.9;
+/// What patterns and keywords are worth to a strategy that knows none of several aspects asked for: they then speak of a
+/// part of the query only.
+const ASPECTS_UNKNOWN_SHARE: f64 = 0.6;
 /// A strategy that always succeeds is worth this much more than one that does half of the time, relative to its score.
 const SUCCESS_WEIGHT: f64 = 0.4;
 /// Largest compiled size of the patterns of one strategy, in bytes: definitions come from outside.
@@ -54,6 +67,7 @@ pub struct StrategyError {
 pub struct Library {
     strategies: Vec<Arc<Strategy>>,
     rejected: Vec<StrategyError>,
+    vocabulary: Arc<Vocabulary>,
 }
 
 #[derive(Debug)]
@@ -72,26 +86,48 @@ impl Library {
             })?;
             Strategy::new(definition).map(Arc::new)
         });
-        Ok(Self {
+        let mut library = Self {
             strategies: strategies.collect::<Result<_, _>>()?,
             rejected: Vec::new(),
-        })
+            vocabulary: Arc::default(),
+        };
+        library.learn_words();
+        Ok(library)
     }
 
     /// This library with definitions added; one of a known name replaces it. What cannot be used is left out and found
     /// in [`Library::rejected`].
     pub fn with_overrides<'a>(&self, definitions: impl IntoIterator<Item = &'a StrategyDefinition>) -> Self {
         let mut library = self.clone();
+        let mut changed = false;
         for definition in definitions {
             if library.get(&definition.name) == Some(definition) {
                 continue;
             }
             match Strategy::new(definition.clone()) {
-                Ok(strategy) => library.put(Arc::new(strategy)),
+                Ok(strategy) => {
+                    library.put(Arc::new(strategy));
+                    changed = true;
+                }
                 Err(error) => library.rejected.push(error),
             }
         }
+        if changed {
+            library.learn_words();
+        }
         library
+    }
+
+    /// The words by which the strategies in force name what they look at: those of reviews, whose aspects are the
+    /// qualities of software, and those of strategies added from outside.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    fn learn_words(&mut self) {
+        let added = |definition: &&StrategyDefinition| !BUILTIN.iter().any(|(name, _)| *name == definition.name);
+        let vocabulary = Vocabulary::of(self.get(REVIEWS).into_iter().chain(self.definitions().filter(added)));
+        self.vocabulary = Arc::new(vocabulary);
     }
 
     /// The definitions that could not be used, and why.
@@ -220,13 +256,16 @@ impl Strategy {
             };
             reasons.push(format!("{patterns} {form} ({points:+.2})"));
         }
-        let matching: Vec<&str> = self
-            .definition
-            .keywords
-            .iter()
-            .map(String::as_str)
-            .filter(|keyword| words.hold(keyword))
-            .collect();
+        let mut matching: Vec<&str> = Vec::new();
+        let mut stems: Vec<Vec<String>> = Vec::new();
+        for keyword in self.definition.keywords.iter().filter(|keyword| words.hold(keyword)) {
+            let stem = Words::of(keyword).0;
+            // Two forms of one word in a list are one word in a query.
+            if !stems.contains(&stem) {
+                stems.push(stem);
+                matching.push(keyword);
+            }
+        }
         if !matching.is_empty() {
             let points = (KEYWORD_POINTS * matching.len() as f64).min(KEYWORD_POINTS_MAX);
             score += points;
@@ -242,15 +281,33 @@ impl Strategy {
             reasons.push(format!("names its capability {capability} ({CAPABILITY_POINTS:+.2})"));
         }
         // Aspects speak for a strategy that has something of its own to say about them.
-        let aspects = analysis
+        let known: Vec<f64> = analysis
             .aspects
             .iter()
-            .filter(|aspect| self.definition.name != GENERAL && template_for(&self.definition, aspect).is_some())
-            .count();
+            .filter(|_| self.definition.name != GENERAL)
+            .filter_map(|aspect| Some((aspect, template_for(&self.definition, aspect)?)))
+            .map(
+                |(aspect, template)| match template.aspect.eq_ignore_ascii_case(aspect) {
+                    true => ASPECT_POINTS.0,
+                    false => ASPECT_POINTS.1,
+                },
+            )
+            .collect();
+        let aspects = known.len();
+        let asked = analysis.aspects.len();
+        if asked > 1 && aspects < asked && score > GENERAL_FLOOR {
+            let share = ASPECTS_UNKNOWN_SHARE + (1.0 - ASPECTS_UNKNOWN_SHARE) * aspects as f64 / asked as f64;
+            score *= share;
+            reasons.push(format!(
+                "knows only {aspects} of {asked} aspects asked for (×{share:.2})"
+            ));
+        }
         if aspects > 0 {
-            let points = (ASPECT_POINTS * aspects as f64).min(ASPECT_POINTS_MAX);
+            let points = known.iter().sum::<f64>().min(ASPECT_POINTS_MAX);
             score += points;
-            reasons.push(format!("knows {aspects} of the aspects asked for ({points:+.2})"));
+            reasons.push(format!(
+                "has templates for {aspects} of the aspects asked for ({points:+.2})"
+            ));
         }
         if reasons.is_empty() {
             reasons.push("nothing speaks for it".to_owned());
@@ -276,8 +333,12 @@ fn check_template(template: &DelegationTemplate) -> Result<(), String> {
 /// The template of a strategy that covers an aspect by its name or another word for it; never the one for any aspect.
 pub fn template_for<'a>(definition: &'a StrategyDefinition, aspect: &str) -> Option<&'a DelegationTemplate> {
     let named = |template: &&DelegationTemplate| template.aspect.eq_ignore_ascii_case(aspect);
-    let called =
-        |template: &&DelegationTemplate| template.synonyms.iter().any(|word| word.eq_ignore_ascii_case(aspect));
+    let lower = aspect.to_lowercase();
+    let means = |word: &String| match word.strip_suffix('*') {
+        Some(stem) => lower.starts_with(&stem.to_lowercase()),
+        None => word.eq_ignore_ascii_case(aspect),
+    };
+    let called = |template: &&DelegationTemplate| template.synonyms.iter().any(means);
     let templates = || {
         definition
             .templates
@@ -294,7 +355,8 @@ fn boost(statistics: Option<&StrategyStatistics>, min_applications: u64) -> Opti
     let factor = 1.0 + SUCCESS_WEIGHT * (rate - 0.5);
     let reason = format!(
         "{} of {} applications succeeded (×{factor:.2})",
-        statistics.successes, statistics.applications
+        statistics.succeeded(),
+        statistics.applications
     );
     Some((factor, reason))
 }
@@ -347,6 +409,8 @@ fn stem(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use axon_protocol::Capability;
 
     use super::*;
@@ -354,18 +418,22 @@ mod tests {
     use crate::view::samples::repository;
 
     fn library() -> Library {
-        Library::builtin().expect("built-in strategies are sound")
+        static LIBRARY: LazyLock<Library> =
+            LazyLock::new(|| Library::builtin().expect("built-in strategies are sound"));
+        LIBRARY.clone()
     }
 
     fn select(text: &str, statistics: &BTreeMap<String, StrategyStatistics>) -> SelectedStrategy {
         let query = Query::new(text);
-        library().select(&analyze(&query, Some(&repository())), &query, statistics, 5)
+        let library = library();
+        let analysis = analyze(&query, Some(&repository()), library.vocabulary());
+        library.select(&analysis, &query, statistics, 5)
     }
 
     fn check(text: &str, expected: &str) {
         let selected = select(text, &BTreeMap::new());
         assert_eq!(selected.name, expected, "{text}\n{selected:#?}");
-        assert!(!selected.reasons.is_empty() && selected.others.len() == 3);
+        assert!(!selected.reasons.is_empty() && selected.others.len() == 7);
         assert!(selected.others.iter().all(|(_, score)| *score <= selected.score));
     }
 
@@ -396,15 +464,34 @@ mod tests {
         check("What is the root cause of the duplicate answers?", "bug_investigation");
         check("How does a worker renew its lease?", "research");
         check("Explain the architecture of this project", "research");
-        check("Compare the two cache designs in docs/", "research");
+        check("Compare the two cache designs in docs/", "comparison");
         check("Where are plans stored?", "research");
         check("Why was NATS chosen instead of Kafka?", "research");
         check("Why does `publish` print \"stream is full\"?", "bug_investigation");
         check("1. Locate the retry logic\n2. Describe its backoff", "research");
         check("Summarize docs/protocol.md", "research");
         check("Write a haiku about tokio", "general");
-        check("Add a flag --verbose to the command line", "general");
-        check("Rename Bus to Transport", "general");
+        check("Add a flag --verbose to the command line", "code_generation");
+        check("Implement a rate limiter for the API", "code_generation");
+        check(
+            "we need a endpoint which is giving back the open tasks",
+            "code_generation",
+        );
+        check("Rename Bus to Transport", "refactoring");
+        check("Should we rename `WorkspaceView` to `Manifest`?", "refactoring");
+        check("How can we simplify the state machine of the lead?", "refactoring");
+        check(
+            "Refactor crates/bus/src/publish.rs, it has become too long",
+            "refactoring",
+        );
+        check("Extract the retry logic into its own module", "refactoring");
+        check("Write unit tests for the tokenizer", "testing");
+        check("Which public functions of the bus are untested?", "testing");
+        check("Are our tests any good? Some of them seem flaky", "testing");
+        check("What is not covered by tests in crates/lead", "testing");
+        check("Should we use tokio or smol for the worker?", "comparison");
+        check("LRU vs clock cache, which one is better for us", "comparison");
+        check("How does the lead differ from the worker?", "comparison");
     }
 
     #[test]
@@ -462,7 +549,7 @@ mod tests {
             library.get("code_review").map(|found| found.description.as_str()),
             Some("our own")
         );
-        assert_eq!(library.definitions().count(), 5);
+        assert_eq!(library.definitions().count(), 9);
         assert_eq!(errors.len(), 1);
         assert!(
             errors[0]
@@ -470,7 +557,12 @@ mod tests {
                 .contains("`broken` cannot be used: a pattern is no regular expression")
         );
         let query = Query::new("Which license has each file?");
-        let selected = library.select(&analyze(&query, None), &query, &BTreeMap::new(), 5);
+        let selected = library.select(
+            &analyze(&query, None, library.vocabulary()),
+            &query,
+            &BTreeMap::new(),
+            5,
+        );
         assert_eq!(selected.name, "licences", "{selected:#?}");
     }
 
@@ -521,7 +613,10 @@ mod tests {
                     template.aspect
                 );
                 assert!(
-                    template.allowed_tools.iter().all(|tool| tool.starts_with("code.")),
+                    template
+                        .allowed_tools
+                        .iter()
+                        .all(|tool| tool.starts_with("code.") || tool.starts_with("git.")),
                     "{name}"
                 );
             }

@@ -1,5 +1,7 @@
 //! What the pure part of the lead knows of a workspace: its files, their sizes and languages. It never reads one.
 
+use axon_tools::code::{Role, role_of};
+
 /// The files of a workspace, as its manifest lists them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkspaceView {
@@ -7,6 +9,29 @@ pub struct WorkspaceView {
     pub files: Vec<FileView>,
     /// Revision of the workspace, where it has one.
     pub revision: Option<String>,
+}
+
+impl WorkspaceView {
+    /// Where the tests are that stand apart from the code: whole directories, and files elsewhere.
+    pub fn tests(&self) -> Vec<String> {
+        const DIRECTORIES: &[&str] = &["tests", "test", "__tests__", "spec"];
+        let mut places: Vec<String> = Vec::new();
+        for file in self.files.iter().filter(|file| role_of(&file.path) == Role::Test) {
+            let parts: Vec<&str> = file.path.split('/').collect();
+            let directory = parts[..parts.len() - 1]
+                .iter()
+                .position(|part| DIRECTORIES.contains(part));
+            let place = match directory {
+                Some(at) => parts[..=at].join("/"),
+                None => file.path.clone(),
+            };
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places.sort_unstable();
+        places
+    }
 }
 
 /// One file of a workspace.

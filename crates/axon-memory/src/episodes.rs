@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axon_bus::{Bus, Error, Fenced, Message};
-use axon_protocol::{Episode, Format};
+use axon_protocol::{Episode, Format, QueryId, Stream};
 
 /// Writes episodes.
 #[derive(Debug, Clone)]
@@ -32,5 +32,14 @@ impl Episodes {
             self.bus.publish_fenced(message, until).await?,
             Fenced::Won { .. }
         ))
+    }
+
+    /// The episode of a query that followed `strategy`, where it was remembered.
+    pub async fn of(&self, strategy: &str, query: &QueryId) -> Result<Option<Episode>, Error> {
+        let subject = self.bus.namespace().episode(strategy, query);
+        match self.bus.last(Stream::Episodes, &subject).await? {
+            Some(stored) => Ok(Some(self.bus.decode_stored(&stored).await?)),
+            None => Ok(None),
+        }
     }
 }

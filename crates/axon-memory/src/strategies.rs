@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axon_bus::{Bus, Entry, Error, Table};
-use axon_protocol::{Bucket, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{Bucket, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
 use serde_json::Value;
 use tracing::warn;
 
@@ -132,6 +132,34 @@ impl Strategies {
                 .await?;
         }
         Ok(())
+    }
+}
+
+impl Strategies {
+    /// Takes in what a reader thinks of a query whose application of `strategy` succeeded by itself, by compare-and-set.
+    /// `false` where that changes nothing.
+    pub async fn mark(&self, strategy: &str, query: &QueryId, feedback: Feedback) -> Result<bool, Error> {
+        let mut changed = false;
+        let key = format!("{STATISTICS}{strategy}");
+        self.table
+            .modify(&key, |current| {
+                let mut statistics: StrategyStatistics = current
+                    .and_then(|value| serde_json::from_value(value).ok())
+                    .unwrap_or_default();
+                changed = statistics.mark(query, feedback);
+                changed.then(|| serde_json::to_value(statistics).ok())?
+            })
+            .await?;
+        Ok(changed)
+    }
+
+    /// The statistics of one strategy as they stand now.
+    pub async fn statistics(&self, strategy: &str) -> Result<StrategyStatistics, Error> {
+        let entry = self.table.get(&format!("{STATISTICS}{strategy}")).await?;
+        let value = entry.and_then(|entry| entry.value);
+        Ok(value
+            .and_then(|value| serde_json::from_value(value).ok())
+            .unwrap_or_default())
     }
 }
 

@@ -223,9 +223,12 @@ pub struct Answer {
     /// Tasks with a complete result.
     #[serde(default)]
     pub tasks_completed: usize,
-    /// Tasks started again after a failure or a second time.
+    /// Tries beyond the first of all tasks.
     #[serde(default)]
     pub retries: u32,
+    /// Slow tasks that were executed a second time at once, from unspent budget; not counted as retries.
+    #[serde(default)]
+    pub second_executions: u32,
     /// Sum of the durations of all tool calls, in milliseconds.
     #[serde(default)]
     pub sequential_ms: f64,
@@ -273,6 +276,7 @@ impl Answer {
             tasks_delegated: 0,
             tasks_completed: 0,
             retries: 0,
+            second_executions: 0,
             sequential_ms: 0.0,
             duration_ms: 0.0,
             time_reduction_percent: 0.0,

@@ -67,9 +67,12 @@ impl Format {
 
     /// The format of a message: what its headers say, else JSON for a payload that begins with `{`, else MessagePack.
     pub fn detect(headers: &Headers, payload: &[u8]) -> Self {
-        headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|text| Format::from_content_type(text))
+        Self::detect_by(|name| headers.get(name).map(String::as_str), payload)
+    }
+
+    fn detect_by<'a>(header: impl Fn(&str) -> Option<&'a str>, payload: &[u8]) -> Self {
+        header(header::CONTENT_TYPE)
+            .and_then(Format::from_content_type)
             .unwrap_or(if payload.first() == Some(&b'{') {
                 Format::Json
             } else {
@@ -84,6 +87,9 @@ pub enum DecodeError {
     /// Written by another major version.
     #[error("schema version `{0}` is not supported: this process reads version {SCHEMA_MAJOR}")]
     Schema(String),
+    /// Refers to something that cannot be in the store of artifacts.
+    #[error("the header `Axon-Reference` holds `{0}`, which is no digest: use `sha256:` and 64 hexadecimal digits")]
+    Reference(String),
     /// Not the MessagePack it should be.
     #[error("malformed MessagePack: {0}")]
     Msgpack(#[from] rmp_serde::decode::Error),
@@ -113,12 +119,20 @@ pub enum EncodeError {
 
 /// Decodes a message in the format its headers or its first byte tell. Unknown fields are ignored.
 pub fn decode<T: DeserializeOwned>(headers: &Headers, payload: &[u8]) -> Result<T, DecodeError> {
-    if let Some(version) = headers.get(header::SCHEMA)
+    decode_by(|name| headers.get(name).map(String::as_str), payload)
+}
+
+/// Decodes a message whose headers are looked up by name: copying all of them costs more than reading a small message.
+pub fn decode_by<'a, T: DeserializeOwned>(
+    header: impl Fn(&str) -> Option<&'a str>,
+    payload: &[u8],
+) -> Result<T, DecodeError> {
+    if let Some(version) = header(header::SCHEMA)
         && version.split('.').next().and_then(|major| major.parse().ok()) != Some(SCHEMA_MAJOR)
     {
         return Err(DecodeError::Schema(version.chars().take(32).collect()));
     }
-    Ok(match Format::detect(headers, payload) {
+    Ok(match Format::detect_by(header, payload) {
         Format::Msgpack => rmp_serde::from_slice(payload)?,
         Format::Json => serde_json::from_slice(payload)?,
     })

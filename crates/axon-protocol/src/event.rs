@@ -87,3 +87,42 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
 }
+
+/// One attempt of a task, as the `data` of an event tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    /// Absent where the event itself names the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+}
+
+/// What the `data` of an event that several tasks share holds.
+#[derive(Serialize, Deserialize)]
+struct Shared {
+    tasks: Vec<Attempt>,
+}
+
+impl Event {
+    /// The `data` of an event that several tasks share.
+    pub fn shared_data(tasks: Vec<Attempt>) -> Value {
+        serde_json::to_value(Shared { tasks }).unwrap_or(Value::Null)
+    }
+
+    /// The attempts of tasks it tells of: one, or several where tasks share an event.
+    pub fn attempts(&self) -> Vec<(TaskId, u32)> {
+        match &self.task_id {
+            Some(task) => {
+                // An event that does not tell its attempt is another program's, which has no retries of its own.
+                let attempt = Attempt::deserialize(&self.data).map_or(1, |data| data.attempt);
+                vec![(task.clone(), attempt)]
+            }
+            None => {
+                let shared = Shared::deserialize(&self.data).map_or(Vec::new(), |shared| shared.tasks);
+                let named = shared.into_iter().filter_map(|one| Some((one.task?, one.attempt)));
+                named.collect()
+            }
+        }
+    }
+}

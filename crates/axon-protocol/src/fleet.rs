@@ -18,6 +18,8 @@ pub enum WorkerState {
     Busy,
     /// Finishing what it has, taking nothing new.
     Draining,
+    /// Paused, because too many of its tasks failed, or taking one at a time to show that it has recovered.
+    Unhealthy,
 }
 
 impl WorkerState {
@@ -27,6 +29,7 @@ impl WorkerState {
             WorkerState::Idle => "idle",
             WorkerState::Busy => "busy",
             WorkerState::Draining => "draining",
+            WorkerState::Unhealthy => "unhealthy",
         }
     }
 }
@@ -66,6 +69,37 @@ pub struct Heartbeat {
     pub started_at: DateTime<Utc>,
     /// When this was written.
     pub at: DateTime<Utc>,
+    /// Why and until when a worker is paused, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// Queries a lead holds that wait for their turn.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Workers a lead has asked for and still misses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<Wanted>,
+}
+
+/// Why a worker takes no tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pause {
+    /// What was wrong, for people.
+    pub reason: String,
+    /// Until when it takes nothing. After that it takes one task at a time, until one succeeds.
+    pub until: DateTime<Utc>,
+}
+
+/// Workers that are missing: a route has work and nobody, or too few, to do it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wanted {
+    /// What each of them needs to be able to do, ALL of it.
+    pub capabilities: BTreeSet<Capability>,
+    /// How many there should be in all.
+    pub workers: u32,
+    /// Why, for people.
+    pub reason: String,
+    /// Since when they are missing.
+    pub since: DateTime<Utc>,
 }
 
 impl Heartbeat {
@@ -103,11 +137,31 @@ pub enum Control {
         /// The process.
         id: String,
     },
-    /// Have this many workers of a capability.
+    /// Have this many workers that can do all of this.
     Scale {
-        /// The capability.
-        capability: Capability,
-        /// How many.
+        /// What each of them needs to be able to do, ALL of it.
+        capabilities: BTreeSet<Capability>,
+        /// How many there should be in all, those that are there already included.
         workers: u32,
+        /// Whether more are as good: a lead asks for a minimum, an operator fixes the number.
+        #[serde(default)]
+        minimum: bool,
+        /// Why, for people.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Take nothing new for a while, then one task at a time until one succeeds.
+    Pause {
+        /// The worker.
+        id: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// Why, for people.
+        reason: String,
+    },
+    /// End a pause before its time.
+    Resume {
+        /// The worker.
+        id: String,
     },
 }

@@ -13,7 +13,9 @@ mod fleet;
 mod id;
 mod markdown;
 mod plan;
+mod plan_text;
 mod query;
+mod scale;
 mod strategy;
 mod subject;
 mod synthesis;
@@ -26,19 +28,20 @@ pub use answer::{
 };
 pub use capability::{AgentType, Band, Capability, CapabilityError, GROUPS, PRIORITY_DEFAULT, PRIORITY_MAX, Route};
 pub use dead_letter::{DeadLetter, Reason, Verdict};
-pub use envelope::{DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, decode, encode, header};
+pub use envelope::{DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, decode, decode_by, encode, header};
 pub use episode::{Episode, Feedback};
-pub use event::{Event, EventKind};
+pub use event::{Attempt, Event, EventKind};
 pub use finding::{Evidence, Finding, Level, Polarity};
-pub use fleet::{Control, Heartbeat, RouteAnnouncement, WorkerState};
+pub use fleet::{Control, Heartbeat, Pause, RouteAnnouncement, Wanted, WorkerState};
 pub use id::{AttemptToken, Digest, IdError, LeadId, QueryId, TaskId, WorkerId};
 pub use markdown::to_markdown;
 pub use plan::{
-    ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, ResourceAllocation, SelectedStrategy, Stored,
-    TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
+    Estimate, ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, ResourceAllocation, SECOND_EXECUTION,
+    SelectedStrategy, StopRule, Stored, TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
 };
 pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError};
-pub use strategy::{DelegationTemplate, StrategyDefinition, StrategyStatistics};
+pub use scale::{ScaleReply, StartedProcess};
+pub use strategy::{DelegationTemplate, StrategyDefinition, StrategyStatistics, TemplateScope};
 pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskSubject};
 pub use synthesis::{ResultReference, SynthesisRequest};
 pub use task::{RunStatistics, Task, TaskResult, TaskStatus, Upstream, Usage};

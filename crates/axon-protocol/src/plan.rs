@@ -12,6 +12,10 @@ use crate::{Analysis, Band, Budget, Capability, Digest, LeadId, PRIORITY_DEFAULT
 /// Version of [`ExecutionPlan`] as stored. A lead follows plans of its own version and of the one before.
 pub const PLAN_VERSION: u32 = 1;
 
+/// The attempt that a second execution of a slow task has: no retry ever has it, because it is above what
+/// `lead.max_attempts` may be.
+pub const SECOND_EXECUTION: u32 = 1000;
+
 /// How the text of an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -162,6 +166,13 @@ pub struct TaskDelegation {
     /// Its share of the query's budget.
     #[serde(default)]
     pub budget: Budget,
+    /// Whether the lead added it while the query ran, because its aspect had come back thin.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub added: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl TaskDelegation {
@@ -174,6 +185,18 @@ impl TaskDelegation {
     pub fn band(&self) -> Band {
         Band::of(self.priority)
     }
+}
+
+/// When a query may end before all of its tasks have. It ends once every open task is of an aspect that one of the rules
+/// holds for.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StopRule {
+    /// An aspect is covered by a finding of this confidence, from 0 to 1. Absent where every part of the scope counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence_min: Option<f64>,
+    /// An aspect that has findings is exhausted after this many results in a row without a new one. Absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barren_results: Option<u32>,
 }
 
 /// The strategy a plan follows, and why it was selected.
@@ -219,14 +242,38 @@ pub struct ExecutionPlan {
     pub parallelizable: bool,
     /// What is kept back for the synthesis.
     pub synthesis_reserve: Budget,
+    /// When it may end early; absent where every task is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_rule: Option<StopRule>,
     /// Expected duration in milliseconds.
     pub estimated_duration_ms: u64,
+    /// What it is expected to cost, and what the expectation rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
     /// When the tasks must have ended and synthesis begins.
     pub tasks_deadline: DateTime<Utc>,
     /// When the answer is due.
     pub deadline: DateTime<Utc>,
+}
+
+/// What a plan is expected to cost. Nothing is decided by it: it is for whoever reads the plan before it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// Tokens of language models; 0 where no worker has a model.
+    pub tokens: u64,
+    /// US cents.
+    pub cents: f64,
+    /// What duration and cost were estimated from, in words.
+    pub basis: String,
+}
+
+impl ExecutionPlan {
+    /// Whether a lead of this version can follow it: it was written by this version or the one before.
+    pub fn is_followable(&self) -> bool {
+        self.version == PLAN_VERSION || self.version + 1 == PLAN_VERSION
+    }
 }
 
 /// A value kept in place, or by reference in the store of artifacts when it is larger than 256 KiB.
@@ -258,4 +305,8 @@ pub struct PlanRecord {
     /// Sequence of the query in the stream of queries.
     #[serde(default)]
     pub sequence: u64,
+    /// How often the query had been delivered when its owner took it: of two leads that hold the same message, the one with
+    /// the later delivery owns it.
+    #[serde(default)]
+    pub delivery: u64,
 }

@@ -92,6 +92,11 @@ impl Namespace {
         format!("{}.plan", self.0)
     }
 
+    /// The micro service that replies with the definitions of all strategies in force.
+    pub fn strategies(&self) -> String {
+        format!("{}.strategies", self.0)
+    }
+
     /// One task in its queue. `name` is the task's id, with `~<attempt>` behind it for a retry.
     pub fn task(&self, route: &Route, band: Band, query: &QueryId, name: &str) -> String {
         format!("{}.tasks.{route}.{band}.{query}.{name}", self.0)
@@ -110,6 +115,17 @@ impl Namespace {
     /// What rings when a task of the route is stored, by republish.
     pub fn task_doorbell(&self, route: &Route) -> String {
         format!("{}.history.tasks.{route}.>", self.0)
+    }
+
+    /// The copies of all tasks of one query, each time one was published, in the stream of history.
+    pub fn history_of_query(&self, query: &QueryId) -> String {
+        format!("{}.history.tasks.*.*.{query}.>", self.0)
+    }
+
+    /// Parses the subject of a task's copy in the history; `None` for any other subject.
+    pub fn parse_task_history(&self, subject: &str) -> Option<TaskSubject> {
+        let rest = subject.strip_prefix(self.0.as_str())?.strip_prefix(".history")?;
+        self.parse_task(&format!("{}{rest}", self.0))
     }
 
     /// Rung by a worker that leaves tasks behind, for the next one.
@@ -162,6 +178,11 @@ impl Namespace {
         format!("{}.dead.{}.{reason}", self.0, stream.token())
     }
 
+    /// All dead letters of one stream.
+    pub fn dead_of(&self, stream: Stream) -> String {
+        format!("{}.dead.{}.>", self.0, stream.token())
+    }
+
     /// The episode of a query.
     pub fn episode(&self, strategy: &str, query: &QueryId) -> String {
         format!("{}.episodes.{}.{query}", self.0, subject_token(strategy))
@@ -187,7 +208,22 @@ impl Namespace {
         format!("{}.control.>", self.0)
     }
 
-    /// Asks for a number of workers of a capability.
+    /// Asks one worker, by its id, to take nothing for a while.
+    pub fn control_pause(&self, id: &str) -> String {
+        format!("{}.control.pause.{}", self.0, subject_token(id))
+    }
+
+    /// Ends the pause of one worker, by its id.
+    pub fn control_resume(&self, id: &str) -> String {
+        format!("{}.control.resume.{}", self.0, subject_token(id))
+    }
+
+    /// Everything that is said to one process, by its id.
+    pub fn control_of(&self, id: &str) -> String {
+        format!("{}.control.*.{}", self.0, subject_token(id))
+    }
+
+    /// Asks for a number of workers that can do something.
     pub fn control_scale(&self) -> String {
         format!("{}.control.scale", self.0)
     }
@@ -453,6 +489,9 @@ mod tests {
         let parsed = namespace.parse_task(&subject).expect("a task's subject");
         assert_eq!((parsed.route, parsed.band, parsed.query), (route, Band::High, query));
         assert_eq!((parsed.task.as_str(), parsed.attempt), ("t3", 2));
+        let copy = namespace.parse_task_history("t1.history.tasks.CodeReview.high.q7.t3~2");
+        assert_eq!(copy, namespace.parse_task(&subject));
+        assert_eq!(namespace.parse_task_history(&subject), None);
         for other in [
             "t1.tasks.A.high.q7",
             "t1.tasks.A.urgent.q7.t3",

@@ -1,5 +1,6 @@
 //! What the lead asks of a synthesizer.
 
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,10 @@ pub struct ResultReference {
     /// Sequence in the stream of results, if the lead knows it.
     #[serde(default)]
     pub sequence: Option<u64>,
+    /// The result as the lead heard it, where it is small: nobody has to fetch it. The stream holds it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<u8>>")]
+    pub payload: Option<Bytes>,
 }
 
 /// A request to merge the results of a query into its answer.
@@ -29,7 +34,10 @@ pub struct SynthesisRequest {
     pub stop_reason: StopReason,
     /// How the answer is to be encoded.
     pub format: Format,
-    /// Tasks started more than once, retries and second executions together.
+    /// Tries beyond the first of all tasks.
     #[serde(default)]
     pub retries: u32,
+    /// Slow tasks that were executed a second time.
+    #[serde(default)]
+    pub second_executions: u32,
 }

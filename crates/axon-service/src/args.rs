@@ -27,6 +27,10 @@ pub struct ServiceArgs {
     /// Set any configuration key, e.g. `--set bus.url=nats://10.0.0.5:4222`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
+
+    /// Drain and exit when standard input, which must be a pipe, is closed: whoever started the process is gone
+    #[arg(long)]
+    pub exit_with_parent: bool,
 }
 
 impl ServiceArgs {

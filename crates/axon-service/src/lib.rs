@@ -17,5 +17,5 @@ pub use args::ServiceArgs;
 pub use health::Health;
 pub use registry::RegistryConfig;
 pub use secret::Secret;
-pub use shutdown::run_until_signal;
+pub use shutdown::{Leash, run_on_leash, run_until_signal};
 pub use telemetry::Telemetry;

@@ -10,6 +10,8 @@ pub const QUERIES_TOTAL: &str = "axon_queries_total";
 pub const QUERY_DURATION_SECONDS: &str = "axon_query_duration_seconds";
 /// Queries that this lead works on now.
 pub const QUERIES_IN_FLIGHT: &str = "axon_queries_in_flight";
+/// Queries that this lead holds and that wait for their turn.
+pub const QUERIES_WAITING: &str = "axon_queries_waiting";
 /// Time from publishing a task to its start, by `route` and `band`.
 pub const TASK_QUEUE_WAIT_SECONDS: &str = "axon_task_queue_wait_seconds";
 /// Time from the start of a task to its outcome, by `route`.
@@ -26,6 +28,10 @@ pub const RESULTS_FENCED_TOTAL: &str = "axon_results_fenced_total";
 pub const SLOTS: &str = "axon_slots";
 /// Workers in the registry by `agent_type` and `state`.
 pub const WORKERS: &str = "axon_workers";
+/// Workers that this lead paused because too many of their tasks failed.
+pub const WORKERS_PAUSED_TOTAL: &str = "axon_workers_paused_total";
+/// Workers that a `route` should have in all while it misses some; 0 once there are enough.
+pub const WORKERS_WANTED: &str = "axon_workers_wanted";
 /// Dead letters published, by `reason`.
 pub const DEAD_LETTERS_TOTAL: &str = "axon_dead_letters_total";
 /// Age of the oldest message that waits to be taken.
@@ -104,6 +110,12 @@ pub const ALL: &[Metric] = &[
         "Queries that this lead works on now",
     ),
     metric(
+        QUERIES_WAITING,
+        Kind::Gauge,
+        Unit::Count,
+        "Queries that this lead holds and that wait for their turn",
+    ),
+    metric(
         TASK_QUEUE_WAIT_SECONDS,
         Kind::Histogram,
         Unit::Seconds,
@@ -135,6 +147,18 @@ pub const ALL: &[Metric] = &[
         Kind::Gauge,
         Unit::Count,
         "Workers in the registry by agent type and state",
+    ),
+    metric(
+        WORKERS_PAUSED_TOTAL,
+        Kind::Counter,
+        Unit::Count,
+        "Workers paused because too many of their tasks failed",
+    ),
+    metric(
+        WORKERS_WANTED,
+        Kind::Gauge,
+        Unit::Count,
+        "Workers a route should have in all while it misses some",
     ),
     metric(
         DEAD_LETTERS_TOTAL,

@@ -1,9 +1,12 @@
-//! Runs a service until it ends or a signal asks it to drain. The first SIGTERM or SIGINT drains, the second leaves at
-//! once. Nothing else in the workspace handles signals.
+//! Runs a service until it ends, a signal asks it to drain, or the process that holds its leash is gone. The first SIGTERM
+//! or SIGINT drains, the second leaves at once. Nothing else in the workspace handles signals.
 
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -15,9 +18,54 @@ pub use tokio_util::task::TaskTracker as Tasks;
 /// The exit code of a process that a second signal ended.
 pub const INTERRUPTED_EXIT_CODE: i32 = 130;
 
+/// What a process obeys besides signals: the pipe on its standard input, which closes when whoever started it is gone,
+/// however that came about. Nothing that is written into it matters.
+#[derive(Debug)]
+pub struct Leash(Option<pipe::Receiver>);
+
+impl Leash {
+    /// Obeys signals alone.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Obeys the end of standard input as well, where that is `wanted`. What is no pipe is refused: a terminal or a file
+    /// would end the process at once or never.
+    pub fn on_stdin(wanted: bool) -> anyhow::Result<Self> {
+        if !wanted {
+            return Ok(Self::none());
+        }
+        let input = std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("cannot use standard input")?;
+        let receiver = pipe::Receiver::from_owned_fd(input)
+            .context("--exit-with-parent needs a pipe as standard input that its starter keeps open")?;
+        Ok(Self(Some(receiver)))
+    }
+
+    /// Ends when the other side is closed.
+    async fn let_go(self) {
+        let Some(mut receiver) = self.0 else {
+            return std::future::pending().await;
+        };
+        let mut ignored = [0; 256];
+        while receiver.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
+    }
+}
+
 /// Runs `run` until it ends. The first SIGTERM or SIGINT cancels its token and leaves it `drain_timeout` to end, else it
 /// is dropped and an error returned; a second signal, also one after the return, ends the process with code 130.
 pub async fn run_until_signal<F, Fut>(run: F, drain_timeout: Duration) -> anyhow::Result<()>
+where
+    F: FnOnce(CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    run_on_leash(Leash::none(), run, drain_timeout).await
+}
+
+/// [`run_until_signal`], and the end of the leash drains as the first signal does.
+pub async fn run_on_leash<F, Fut>(leash: Leash, run: F, drain_timeout: Duration) -> anyhow::Result<()>
 where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
@@ -44,7 +92,7 @@ where
             std::process::exit(INTERRUPTED_EXIT_CODE);
         }
     });
-    run_until(stop, run, drain_timeout).await
+    run_until(stop, leash.let_go(), run, drain_timeout).await
 }
 
 /// Passes the first signal on; true as soon as there is another, or one that nobody waits for any more.
@@ -62,7 +110,12 @@ async fn count_signals(mut signals: mpsc::Receiver<&'static str>, first: oneshot
     true
 }
 
-async fn run_until<F, Fut>(stop: oneshot::Receiver<&'static str>, run: F, drain_timeout: Duration) -> anyhow::Result<()>
+async fn run_until<F, Fut>(
+    stop: oneshot::Receiver<&'static str>,
+    let_go: impl Future<Output = ()>,
+    run: F,
+    drain_timeout: Duration,
+) -> anyhow::Result<()>
 where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
@@ -73,6 +126,10 @@ where
     tokio::select! {
         ended = &mut running => return ended,
         Ok(signal) = stop => info!(signal, drain_timeout_ms = drain_timeout.as_millis() as u64, "draining"),
+        () = let_go => info!(
+            drain_timeout_ms = drain_timeout.as_millis() as u64,
+            "draining, because the process that started this one is gone"
+        ),
     }
     token.cancel();
     timeout(drain_timeout, running)
@@ -92,7 +149,13 @@ mod tests {
     #[tokio::test]
     async fn a_service_that_ends_by_itself_returns_its_result() {
         let (_first, stop) = oneshot::channel();
-        let result = run_until(stop, |_| async { anyhow::bail!("no bus") }, LONG).await;
+        let result = run_until(
+            stop,
+            std::future::pending(),
+            |_| async { anyhow::bail!("no bus") },
+            LONG,
+        )
+        .await;
         assert_eq!(result.expect_err("its error").to_string(), "no bus");
     }
 
@@ -108,17 +171,51 @@ mod tests {
             flag.store(true, Ordering::SeqCst);
             Ok(())
         };
-        run_until(stop, run, LONG).await.expect("drains");
+        run_until(stop, std::future::pending(), run, LONG)
+            .await
+            .expect("drains");
         assert!(drained.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_leash_drains() {
+        let (_first, stop) = oneshot::channel();
+        let (held, receiver) = pipe::pipe().expect("a pipe");
+        let leash = Leash(Some(receiver));
+        let run = |token: CancellationToken| async move {
+            assert!(!token.is_cancelled());
+            drop(held);
+            token.cancelled().await;
+            Ok(())
+        };
+        run_until(stop, leash.let_go(), run, LONG).await.expect("drains");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_into_the_leash_does_not_matter() {
+        let (mut held, receiver) = pipe::pipe().expect("a pipe");
+        let waiting = tokio::spawn(Leash(Some(receiver)).let_go());
+        tokio::io::AsyncWriteExt::write_all(&mut held, b"still here\n")
+            .await
+            .expect("written");
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(held);
+        waiting.await.expect("no panic");
     }
 
     #[tokio::test]
     async fn a_drain_that_hangs_is_an_error() {
         let (first, stop) = oneshot::channel();
         first.send("SIGTERM").expect("somebody waits");
-        let error = run_until(stop, |_| std::future::pending(), Duration::from_millis(25))
-            .await
-            .expect_err("timeout");
+        let error = run_until(
+            stop,
+            std::future::pending(),
+            |_| std::future::pending(),
+            Duration::from_millis(25),
+        )
+        .await
+        .expect_err("timeout");
         assert!(error.to_string().contains("25ms"), "{error}");
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axon_bus::{Buried, Bus, Cause, Delivery, Error, Fenced, Message, Outcome, RetryPolicy, retry_delay};
 use axon_protocol::{
     Answer, ExecutionPlan, Format, MissingPart, QueryId, Reason, ResultReference, StopReason, Stream, SynthesisRequest,
-    TaskResult, Verdict, header,
+    TaskResult, Verdict, decode_by, header,
 };
 use axon_service::metrics as names;
 use axon_tools::WorkspaceCache;
@@ -43,6 +43,7 @@ struct Wanted {
     stop_reason: StopReason,
     format: Format,
     retries: u32,
+    second_executions: u32,
 }
 
 /// Why a request got no answer from here.
@@ -124,6 +125,7 @@ impl Handler {
             stop_reason: request.stop_reason,
             format: request.format,
             retries: request.retries,
+            second_executions: request.second_executions,
         };
         Ok((wanted, plan))
     }
@@ -204,6 +206,11 @@ impl Handler {
         reference: &ResultReference,
         until: Instant,
     ) -> Result<Option<TaskResult>, Error> {
+        if let Some(payload) = &reference.payload
+            && let Ok(result) = decode_by(|_| None, payload)
+        {
+            return Ok(Some(result));
+        }
         let subject = self.bus.namespace().result(query, &reference.task_id);
         let mut attempt = 0;
         loop {
@@ -260,6 +267,7 @@ impl Handler {
                 missing: &missing,
                 stop_reason: request.stop_reason,
                 retries: request.retries,
+                second_executions: request.second_executions,
                 accepted_at: plan.created_at,
                 now: Utc::now(),
                 config: &config,

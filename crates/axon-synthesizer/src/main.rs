@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axon_bus::Bus;
-use axon_service::{Health, ServiceArgs, health, run_until_signal, telemetry};
+use axon_service::{Health, Leash, ServiceArgs, health, run_on_leash, telemetry};
 use axon_synthesizer::{Synthesizer, SynthesizerConfig};
 use axon_tools::WorkspaceCache;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Merges the findings of a query into its one answer.
 #[derive(Debug, Parser)]
@@ -37,8 +40,7 @@ struct Config {
 }
 
 impl Config {
-    fn load() -> anyhow::Result<Self> {
-        let args = Args::parse();
+    fn load(args: Args) -> anyhow::Result<Self> {
         let nats = args.nats.map(|url| ("bus.url", url));
         let slots = args.slots.map(|slots| ("synthesizer.slots", slots.to_string()));
         let flags: Vec<(&str, String)> = nats.into_iter().chain(slots).collect();
@@ -48,9 +50,12 @@ impl Config {
     }
 }
 
-#[tokio::main]
+// One thread: merging goes to threads of its own, and waking another one for each message costs more than handling it.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let config = Config::load()?;
+    let args = Args::parse();
+    let leash = Leash::on_stdin(args.service.exit_with_parent)?;
+    let config = Config::load(args)?;
     let telemetry = telemetry::init("axon-synthesizer", &config.telemetry)?;
     let health = Health::new();
     for check in ["nats", "pulling"] {
@@ -67,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
     let synthesizer = Synthesizer::new(config.synthesizer, bus.clone(), Arc::new(workspaces), health, metrics);
 
     let run = async |stop| synthesizer.run(stop).await.map_err(anyhow::Error::from);
-    run_until_signal(run, drain_timeout).await?;
+    run_on_leash(leash, run, drain_timeout).await?;
     bus.drain().await.context("cannot flush the bus")?;
     observed.cancel();
     server.stopped().await;

@@ -13,8 +13,9 @@ use tracing::debug;
 
 /// The role as the registry knows it.
 const ROLE: &str = "synthesizer";
-/// A third of the time after which a silent process counts as gone.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// As often as leads and workers: who replaces silent processes treats all alike, and may be told to wait less than the
+/// default of 15 s.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
 
 /// Who this process is.
 #[derive(Debug, Clone)]
@@ -142,6 +143,9 @@ async fn beat(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: identity.started_at,
             at: Utc::now(),
+            pause: None,
+            waiting: 0,
+            wanted: Vec::new(),
         };
         if let Err(error) = table.put(&key, &heartbeat).await {
             debug!(%error, "cannot write a heartbeat");

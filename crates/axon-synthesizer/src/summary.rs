@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use axon_protocol::{AspectFindings, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart};
+use axon_protocol::{AspectFindings, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart, StopReason};
 
 /// Findings a review's summary names.
 const PROBLEMS_MAX: usize = 3;
@@ -40,6 +40,7 @@ pub(crate) struct Facts<'a> {
     pub missing: &'a [MissingPart],
     pub conflicts: usize,
     pub tasks_complete: usize,
+    pub stop_reason: StopReason,
 }
 
 /// A claim with the place that shows it, without a full stop.
@@ -75,7 +76,17 @@ pub(crate) fn summary(facts: &Facts<'_>) -> String {
             facts.conflicts
         ));
     }
-    text + &missing(facts.missing)
+    text + &match facts.stop_reason {
+        StopReason::EnoughFound => unneeded(facts),
+        _ => missing(facts.missing),
+    }
+}
+
+/// A query that ended early says so, and what it left out for that reason.
+fn unneeded(facts: &Facts<'_>) -> String {
+    let tasks = facts.plan.task_delegations.len();
+    let left = tasks.saturating_sub(facts.tasks_complete);
+    format!(" Stopped early, because enough was known: {left} of {tasks} tasks were not needed.")
 }
 
 fn nothing_found(kind: Kind, facts: &Facts<'_>) -> String {

@@ -38,6 +38,8 @@ pub struct Input<'a> {
     pub stop_reason: StopReason,
     /// Tasks started more than once.
     pub retries: u32,
+    /// Slow tasks that were executed a second time.
+    pub second_executions: u32,
     /// When the query was accepted.
     pub accepted_at: DateTime<Utc>,
     /// Now.
@@ -73,6 +75,7 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
         missing: &missing,
         conflicts: conflicts.len(),
         tasks_complete,
+        stop_reason: input.stop_reason,
     });
     let outputs = bound::outputs(
         results
@@ -80,7 +83,14 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
             .map(|(_, result)| (result.task_id.as_str(), &result.output)),
     );
 
-    let finished = input.stop_reason == StopReason::Finished && tasks_complete == plan.task_delegations.len();
+    // A query that stopped because enough was known has reached its goal: what was not needed is missed by nobody.
+    let finished = match input.stop_reason {
+        StopReason::Finished => tasks_complete == plan.task_delegations.len(),
+        StopReason::EnoughFound => {
+            tasks_complete > 0 && results.iter().all(|(_, result)| result.status != TaskStatus::Failed)
+        }
+        StopReason::Deadline | StopReason::Cancelled | StopReason::Refused => false,
+    };
     let usable = tasks_complete > 0 || !outputs.is_null() || aspects.iter().any(|aspect| !aspect.findings.is_empty());
     let status = match (finished, usable) {
         (true, _) => AnswerStatus::Complete,
@@ -129,6 +139,7 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
         tasks_delegated: plan.task_delegations.len(),
         tasks_completed: tasks_complete,
         retries: input.retries,
+        second_executions: input.second_executions,
         sequential_ms,
         duration_ms,
         time_reduction_percent: saved.max(0.0) * 100.0,
@@ -167,6 +178,10 @@ fn missing_parts(input: &Input<'_>, results: &[(usize, &TaskResult)]) -> Vec<Mis
     for (place, delegation) in input.plan.task_delegations.iter().enumerate() {
         let reason = match ended.get(&place) {
             Some(result) if result.status == TaskStatus::Complete => continue,
+            // The lead stopped it itself.
+            Some(result) if result.status == TaskStatus::Partial && input.stop_reason == StopReason::EnoughFound => {
+                "not needed in full: enough was known before".to_owned()
+            }
             Some(result) => match (&result.reason, result.status) {
                 (Some(reason), TaskStatus::Partial) => format!("only in part: {reason}"),
                 (Some(reason), _) => reason.clone(),

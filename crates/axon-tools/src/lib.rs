@@ -10,9 +10,12 @@ mod graph;
 
 pub mod code;
 mod diag;
+pub mod git;
 
 mod evidence;
 mod workspace;
+
+mod testing;
 
 pub use config::{CacheConfig, Config, ConfigError, PROCESS_TOOLS_MAX};
 pub use evidence::{EvidenceError, QUOTE_LINES_MAX, cite, verify};
@@ -23,6 +26,7 @@ pub use tool::{
 };
 pub use toolbox::{Toolbox, ToolboxError, allowed};
 pub use workspace::{
-    CacheError, FileEntry, FileText, Kind, Language, Manifest, PackError, PackLimits, Packed, Skipped, UnpackError,
-    UnpackLimits, Workspace, WorkspaceCache, WorkspaceError, in_scope, language_of, pack, unpack,
+    CacheError, Change, Commit, FileEntry, FileText, History, HistoryLimits, Kind, Language, Manifest, PackError,
+    PackLimits, Packed, Skipped, UnpackError, UnpackLimits, Workspace, WorkspaceCache, WorkspaceError, in_scope,
+    language_of, pack, unpack,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Config, Tool, code, diag};
+use crate::{Config, Tool, code, diag, git};
 
 /// Why a tool cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,7 @@ impl Toolbox {
         let mut toolbox = Self::new();
         diag::register(&mut toolbox, config.allow_crash)?;
         code::register(&mut toolbox)?;
+        git::register(&mut toolbox)?;
         Ok(toolbox)
     }
 

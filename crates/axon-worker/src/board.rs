@@ -7,14 +7,16 @@ use std::time::Duration;
 use axon_protocol::{Band, Route};
 use tokio::time::Instant;
 
-/// Every so many takes the lowest band goes first.
-const LOW_FIRST_EVERY: u64 = 8;
+/// Requests that higher bands may bring tasks in a row before a lower one has its turn: a share of one in eight.
+const PASSED_OVER_MAX: u32 = 7;
 /// Tasks of a route that take less in the mean end too soon to be worth spreading over workers.
 const QUICK: Duration = Duration::from_millis(10);
 /// Weight of the latest task in the mean duration of its route.
 const MEAN_WEIGHT: f64 = 0.1;
 /// How long a queue that was empty counts as empty while the worker does not listen.
 const TRUSTED: Duration = Duration::from_millis(50);
+/// How long a queue that may have tasks yields to those of its band that are known to have some.
+const YIELDS: Duration = Duration::from_secs(1);
 
 /// When a queue that somebody rang for and that was empty is looked at once more, and then a last time. A ring leaves the
 /// server before the consumer counts the task, so the first look may come too early.
@@ -65,7 +67,8 @@ pub(crate) struct Due {
 pub(crate) struct Board {
     states: BTreeMap<Route, RouteState>,
     routes: BTreeSet<Route>,
-    takes: u64,
+    /// By band: how often a higher one brought tasks since the band was asked last.
+    passed_over: [u32; 3],
     sweep_every: Duration,
 }
 
@@ -75,7 +78,7 @@ impl Board {
         Self {
             states: BTreeMap::new(),
             routes: BTreeSet::new(),
-            takes: 0,
+            passed_over: [0; 3],
             sweep_every,
         }
     }
@@ -153,6 +156,7 @@ impl Board {
 
     /// A queue is being asked. Rings from now on may tell of tasks that come too late for this request.
     pub(crate) fn ask(&mut self, route: &Route, band: Band, now: Instant) {
+        self.passed_over[index(band)] = 0;
         if let Some(state) = self.states.get_mut(route) {
             let queue = &mut state.queues[index(band)];
             *queue = Queue {
@@ -165,9 +169,14 @@ impl Board {
     }
 
     /// A queue that was asked has answered: `taken` tasks came and `left` are left.
-    pub(crate) fn took(&mut self, route: &Route, band: Band, taken: usize, left: u64) {
+    pub(crate) fn took(&mut self, route: &Route, band: Band, taken: usize, left: u64, now: Instant, ear: Ear) {
         if taken > 0 {
-            self.takes += 1;
+            for lower in Band::ALL.into_iter().skip(index(band) + 1) {
+                // A band that is known to be empty saves up no turns.
+                if self.may_wait(lower, now, ear) {
+                    self.passed_over[index(lower)] = self.passed_over[index(lower)].saturating_add(1);
+                }
+            }
         }
         if let Some(state) = self.states.get_mut(route) {
             let queue = &mut state.queues[index(band)];
@@ -183,23 +192,30 @@ impl Board {
         }
     }
 
+    /// Whether tasks of a band are known to wait, or may.
+    fn may_wait(&self, band: Band, now: Instant, ear: Ear) -> bool {
+        let queues = self.states.values().map(|state| state.queues[index(band)]);
+        queues
+            .into_iter()
+            .any(|queue| queue.left > 0 || self.due_at(queue, ear).is_none_or(|at| at <= now))
+    }
+
     /// The queue to ask next; `None` if none needs to be asked.
     pub(crate) fn next(&self, now: Instant, ear: Ear) -> Option<Due> {
-        let mut bands = Band::ALL;
-        if self.takes % LOW_FIRST_EVERY == LOW_FIRST_EVERY - 1 {
-            bands.reverse();
-        }
-        bands.into_iter().find_map(|band| {
+        turn(self.passed_over).into_iter().find_map(|band| {
             let queues = self
                 .states
                 .iter()
                 .map(|(route, state)| (route, state, state.queues[index(band)]));
-            // Where tasks are known to wait comes before a mere look, and among equals what was asked longest ago.
             let known = queues.clone().filter(|(_, _, queue)| queue.left > 0);
-            let due = queues.filter(|(_, _, queue)| self.due_at(queue, ear).is_none_or(|at| at <= now));
-            let (route, state, queue) = known
-                .min_by_key(|(_, _, queue)| queue.asked_at)
-                .or_else(|| due.min_by_key(|(_, _, queue)| queue.asked_at))?;
+            let due = queues.filter(|(_, _, queue)| self.due_at(*queue, ear).is_none_or(|at| at <= now));
+            let beside = due
+                .clone()
+                .filter(|(_, _, queue)| queue.asked_at.is_none_or(|at| at + YIELDS <= now));
+            // Where tasks are known to wait comes before a mere look, though not for ever, and among equals what was asked
+            // longest ago.
+            let known = known.chain(beside).min_by_key(|(_, _, queue)| queue.asked_at);
+            let (route, state, queue) = known.or_else(|| due.min_by_key(|(_, _, queue)| queue.asked_at))?;
             Some(Due {
                 route: route.clone(),
                 band,
@@ -211,11 +227,11 @@ impl Board {
 
     /// When a queue next needs to be asked though nobody rings; `None` without routes or where one needs it now.
     pub(crate) fn next_at(&self, ear: Ear) -> Option<Instant> {
-        self.all_queues().filter_map(|queue| self.due_at(queue, ear)).min()
+        self.all_queues().filter_map(|queue| self.due_at(*queue, ear)).min()
     }
 
     /// When an empty queue needs to be looked at again; `None` at once.
-    fn due_at(&self, queue: &Queue, ear: Ear) -> Option<Instant> {
+    fn due_at(&self, queue: Queue, ear: Ear) -> Option<Instant> {
         let asked_at = queue.asked_at?;
         let at = match ear {
             Ear::Muted => asked_at + TRUSTED,
@@ -231,6 +247,26 @@ impl RouteState {
     fn is_quick(&self) -> bool {
         self.mean_s.is_some_and(|mean| mean < QUICK.as_secs_f64())
     }
+}
+
+/// The order in which the bands are asked: the highest first, unless lower ones were passed over often enough. Of several
+/// such the one that was passed over most goes first, then the lowest.
+fn turn(passed_over: [u32; 3]) -> [Band; 3] {
+    let mut bands = Band::ALL;
+    bands.sort_by_key(|band| {
+        let passed = passed_over[index(*band)];
+        let overdue = passed >= PASSED_OVER_MAX;
+        let lower_first = Band::ALL.len() - index(*band);
+        (
+            !overdue,
+            if overdue {
+                (u32::MAX - passed, lower_first)
+            } else {
+                (0, index(*band))
+            },
+        )
+    });
+    bands
 }
 
 fn index(band: Band) -> usize {
@@ -266,7 +302,7 @@ mod tests {
         while let Some(Due { route, band, .. }) = board.next(now, ear) {
             order.push(format!("{route} {band}"));
             board.ask(&route, band, now);
-            board.took(&route, band, 0, 0);
+            board.took(&route, band, 0, 0, now, Ear::Muted);
         }
         order
     }
@@ -320,7 +356,7 @@ mod tests {
         assert_eq!(board.next_at(ear), Some(now + SWEEP), "then it was a lost ring");
         board.rung(&route("A"), Some(Band::Low));
         board.ask(&route("A"), Band::Low, third);
-        board.took(&route("A"), Band::Low, 1, 0);
+        board.took(&route("A"), Band::Low, 1, 0, now, Ear::Muted);
         assert_eq!(
             board.next_at(ear),
             Some(now + SWEEP),
@@ -361,16 +397,87 @@ mod tests {
         let now = Instant::now();
         let mut board = board(&["A"]);
         let mut order = Vec::new();
-        for _ in 0..32 {
+        for _ in 0..36 {
             board.rung(&route("A"), None);
             let Due { route, band, .. } = board.next(now, Ear::Muted).expect("all bands wait");
             board.ask(&route, band, now);
-            board.took(&route, band, 1, 1);
+            board.took(&route, band, 1, 1, now, Ear::Muted);
             order.push(band);
         }
         let count = |wanted: Band| order.iter().filter(|band| **band == wanted).count();
-        assert_eq!((count(Band::High), count(Band::Low)), (28, 4));
-        assert_eq!(order[..8], [[Band::High; 7].as_slice(), &[Band::Low]].concat());
+        assert_eq!((count(Band::High), count(Band::Normal), count(Band::Low)), (28, 4, 4));
+        let first = [[Band::High; 7].as_slice(), &[Band::Low, Band::Normal]].concat();
+        assert_eq!(order[..9], first);
+    }
+
+    #[test]
+    fn a_band_has_its_turn_when_it_was_passed_over_often_enough() {
+        for (passed_over, expected) in [
+            ([0, 0, 0], "high normal low"),
+            ([0, 6, 6], "high normal low"),
+            ([0, 7, 0], "normal high low"),
+            ([0, 0, 7], "low high normal"),
+            ([0, 7, 7], "low normal high"),
+            ([0, 8, 7], "normal low high"),
+            ([0, 9, 12], "low normal high"),
+        ] {
+            let order = turn(passed_over).map(|band| band.to_string()).join(" ");
+            assert_eq!(order, expected, "{passed_over:?}");
+        }
+    }
+
+    #[test]
+    fn a_band_that_was_empty_does_not_save_up_turns() {
+        let now = Instant::now();
+        let mut board = board(&["A"]);
+        sweep(&mut board, now, Ear::Listening(now));
+        let take = |board: &mut Board| {
+            board.rung(&route("A"), Some(Band::High));
+            let due = board.next(now, Ear::Listening(now)).expect("one band waits");
+            board.ask(&due.route, due.band, now);
+            board.took(&due.route, due.band, 1, 0, now, Ear::Listening(now));
+            due.band
+        };
+        assert!((0..20).all(|_| take(&mut board) == Band::High), "nobody else waits");
+        board.rung(&route("A"), Some(Band::Low));
+        assert!(
+            (0..7).all(|_| take(&mut board) == Band::High),
+            "from now on it is passed over"
+        );
+        assert_eq!(take(&mut board), Band::Low);
+    }
+
+    #[test]
+    fn a_backlog_hides_no_other_route_of_its_band_for_long() {
+        let now = Instant::now();
+        let mut board = board(&["A", "B"]);
+        sweep(&mut board, now, Ear::Muted);
+        let mut asked = Vec::new();
+        for step in 1..=30u32 {
+            let at = now + step * TRUSTED;
+            board.rung(&route("A"), Some(Band::Normal));
+            loop {
+                let due = board.next(at, Ear::Muted).expect("a backlog");
+                board.ask(&due.route, due.band, at);
+                let backlog = due.band == Band::Normal && due.route == route("A");
+                board.took(
+                    &due.route,
+                    due.band,
+                    usize::from(backlog),
+                    u64::from(backlog),
+                    at,
+                    Ear::Muted,
+                );
+                if due.band == Band::Normal {
+                    asked.push(due.route.to_string());
+                }
+                if backlog {
+                    break;
+                }
+            }
+        }
+        let looks = asked.iter().filter(|name| name.as_str() == "B").count();
+        assert_eq!(looks, 1, "B is looked at after a second of A: {asked:?}");
     }
 
     #[test]
@@ -386,7 +493,7 @@ mod tests {
             let at = now + Duration::from_millis(step);
             let Due { route: next, band, .. } = board.next(at, Ear::Muted).expect("a backlog");
             board.ask(&next, band, at);
-            board.took(&next, band, 0, 1);
+            board.took(&next, band, 0, 1, now, Ear::Muted);
             order.push_str(next.as_str());
         }
         assert_eq!(order, "ABCABC");
@@ -400,7 +507,7 @@ mod tests {
         board.rung(&route("A"), Some(Band::Normal));
         board.ask(&route("A"), Band::Normal, now);
         board.rung(&route("A"), Some(Band::Normal));
-        board.took(&route("A"), Band::Normal, 1, 0);
+        board.took(&route("A"), Band::Normal, 1, 0, now, Ear::Muted);
         assert_eq!(sweep(&mut board, now, Ear::Listening(now)), ["A normal"]);
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axon_bus::Table;
-use axon_protocol::{AgentType, Bucket, Capability, Heartbeat, WorkerState};
+use axon_protocol::{AgentType, Bucket, Capability, Heartbeat, Pause, WorkerState};
 use axon_service::{Health, process};
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -22,10 +22,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the worker stands, told by its loop.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Status {
     pub(crate) slots_used: usize,
     pub(crate) draining: bool,
+    /// While it takes nothing, or one task at a time, because too many failed.
+    pub(crate) pause: Option<Pause>,
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
     /// Slot-seconds worked until `at`.
@@ -40,6 +42,7 @@ impl Status {
         Self {
             slots_used: 0,
             draining: false,
+            pause: None,
             succeeded: 0,
             failed: 0,
             busy_s: 0.0,
@@ -61,10 +64,11 @@ impl Status {
     }
 
     pub(crate) fn state(&self) -> WorkerState {
-        match (self.draining, self.slots_used) {
-            (true, _) => WorkerState::Draining,
-            (false, 0) => WorkerState::Idle,
-            (false, _) => WorkerState::Busy,
+        match (self.draining, &self.pause, self.slots_used) {
+            (true, _, _) => WorkerState::Draining,
+            (false, Some(_), _) => WorkerState::Unhealthy,
+            (false, None, 0) => WorkerState::Idle,
+            (false, None, _) => WorkerState::Busy,
         }
     }
 }
@@ -104,7 +108,7 @@ pub(crate) async fn run(
             () = changed(&mut status, &told) => {}
         }
         let now = Instant::now();
-        let current = *status.borrow_and_update();
+        let current = status.borrow_and_update().clone();
         health.set_ready("nats", connection.borrow().connected);
         let silent = current.pulled_at.map(|at| now.saturating_duration_since(at));
         health.set_ready("pulling", silent.is_none_or(|silent| silent < pull_within));
@@ -134,6 +138,9 @@ pub(crate) async fn run(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: identity.started_at,
             at: Utc::now(),
+            pause: current.pause.clone(),
+            waiting: 0,
+            wanted: Vec::new(),
         };
         told = Some((now, current.state()));
         tokio::select! {
@@ -176,6 +183,11 @@ mod tests {
         status.use_slots(1, at(3));
         status.use_slots(0, at(5));
         assert_eq!((status.busy_until(at(9)), status.state()), (6.0, WorkerState::Idle));
+        status.pause = Some(Pause {
+            reason: "1 of 5".to_owned(),
+            until: Utc::now(),
+        });
+        assert_eq!(status.state(), WorkerState::Unhealthy);
         status.draining = true;
         assert_eq!(status.state(), WorkerState::Draining);
     }

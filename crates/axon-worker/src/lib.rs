@@ -7,6 +7,7 @@ mod config;
 mod worker;
 
 mod board;
+mod breaker;
 mod permits;
 mod routes;
 mod runtime;

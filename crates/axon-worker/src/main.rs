@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axon_bus::Bus;
-use axon_service::{Health, RegistryConfig, ServiceArgs, health, process, run_until_signal, telemetry};
+use axon_service::{Health, Leash, RegistryConfig, ServiceArgs, health, process, run_on_leash, telemetry};
 use axon_tools::{Executor, Toolbox};
 use axon_worker::{Parts, Worker};
 use clap::Parser;
@@ -80,7 +80,9 @@ impl Args {
 // threads it takes a fifth less processor time per task and less memory.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let config = Args::parse().load()?;
+    let args = Args::parse();
+    let leash = Leash::on_stdin(args.service.exit_with_parent)?;
+    let config = args.load()?;
     let telemetry = telemetry::init("axon-worker", &config.telemetry)?;
     let (health, over) = (Health::new(), CancellationToken::new());
     health.set_ready("nats", false);
@@ -101,7 +103,8 @@ async fn main() -> anyhow::Result<()> {
         metrics: probes.address().map(reachable).unwrap_or_default(),
     })?;
 
-    let ended = run_until_signal(
+    let ended = run_on_leash(
+        leash,
         |stop| async move { worker.run(stop).await.context("the worker cannot run") },
         drain_timeout + FAREWELL,
     )

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axon_protocol::{Band, Route};
+use axon_protocol::{Band, Route, SECOND_EXECUTION};
 use axon_service::metrics as names;
 use metrics::{Counter, Gauge, Histogram};
 
@@ -15,6 +15,8 @@ pub(crate) enum StartCause {
     Retry,
     /// The same attempt once more.
     Redelivery,
+    /// Beside another execution that takes long.
+    Second,
 }
 
 impl StartCause {
@@ -22,6 +24,7 @@ impl StartCause {
     pub(crate) fn of(attempt: u32, delivered: u64) -> Self {
         match (attempt, delivered) {
             (_, 2..) => StartCause::Redelivery,
+            (SECOND_EXECUTION.., _) => StartCause::Second,
             (2.., _) => StartCause::Retry,
             _ => StartCause::First,
         }
@@ -77,7 +80,7 @@ impl Outcome {
 
 /// Counters of the whole worker.
 pub(crate) struct Meters {
-    starts: [Counter; 3],
+    starts: [Counter; 4],
     outcomes: [Counter; 8],
     /// Results that were refused.
     pub(crate) fenced: Counter,
@@ -93,7 +96,7 @@ impl Meters {
     pub(crate) fn new() -> Self {
         let start = |cause: &'static str| metrics::counter!(names::TASK_STARTS_TOTAL, "cause" => cause);
         Self {
-            starts: [start("first"), start("retry"), start("redelivery")],
+            starts: [start("first"), start("retry"), start("redelivery"), start("second")],
             outcomes: Outcome::ALL.map(|(_, word)| metrics::counter!(names::TASKS_TOTAL, "outcome" => word)),
             fenced: metrics::counter!(names::RESULTS_FENCED_TOTAL),
             slots_busy: metrics::gauge!(names::SLOTS, "state" => "busy"),
@@ -153,6 +156,8 @@ mod tests {
             (2, 1, StartCause::Retry),
             (1, 2, StartCause::Redelivery),
             (3, 2, StartCause::Redelivery),
+            (SECOND_EXECUTION, 1, StartCause::Second),
+            (SECOND_EXECUTION, 2, StartCause::Redelivery),
         ] {
             assert_eq!(StartCause::of(attempt, delivered), cause, "{attempt} {delivered}");
         }

@@ -22,6 +22,8 @@ const PLENTY_BEYOND_SLOTS: u64 = 4;
 pub(crate) struct Permits {
     slots: usize,
     capacity: usize,
+    /// Most tasks at once for the time being, where fewer are allowed than there is capacity for.
+    limit: Option<usize>,
     used: usize,
     balancing: bool,
     /// Since when something has been free that nothing was asked for.
@@ -36,6 +38,7 @@ impl Permits {
         Self {
             slots,
             capacity: (reach.max(1.0) as usize).min(slots),
+            limit: None,
             used: 0,
             balancing,
             free_since: Some(now),
@@ -52,7 +55,18 @@ impl Permits {
 
     /// How many more tasks may be taken.
     pub(crate) fn free(&self) -> usize {
-        self.capacity.saturating_sub(self.used)
+        self.limit
+            .map_or(self.capacity, |limit| limit.min(self.capacity))
+            .saturating_sub(self.used)
+    }
+
+    /// Allows that many tasks at once from now on; `None` for all there is capacity for.
+    pub(crate) fn set_limit(&mut self, limit: Option<usize>, now: Instant) {
+        if self.limit == limit {
+            return;
+        }
+        self.limit = limit;
+        self.free_since = (self.free() > 0).then_some(self.free_since.unwrap_or(now));
     }
 
     /// Whether tasks are worth being left to others: not those that end at once (`quick`), and not where plenty are left.
@@ -147,6 +161,24 @@ mod tests {
             permits.give_back(1, now);
             assert_eq!(permits.free(), 1, "{slots} at {max_load}");
         }
+    }
+
+    #[test]
+    fn a_limit_holds_until_it_is_lifted() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        let mut permits = Permits::new(4, 1.0, true, start);
+        permits.take(2, start);
+        permits.set_limit(Some(0), start);
+        assert_eq!((permits.free(), permits.ask_at(false)), (0, None));
+        permits.give_back(1, later);
+        permits.set_limit(Some(1), later);
+        assert_eq!((permits.free(), permits.ask_at(false)), (0, None), "one still runs");
+        permits.give_back(1, later);
+        assert_eq!(permits.free(), 1);
+        assert_eq!(permits.ask_at(false), Some(later), "nothing runs and one may");
+        permits.set_limit(None, later);
+        assert_eq!(permits.free(), 4);
     }
 
     #[test]

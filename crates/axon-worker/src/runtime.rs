@@ -16,12 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::board::{Board, Due, Ear};
+use crate::breaker::Breaker;
 use crate::heartbeat::Status;
 use crate::meters::{Outcome, RouteMeters, StartCause};
 use crate::permits::Permits;
 use crate::routes::RouteChange;
 use crate::starts::Starts;
 use crate::task::{self, Context, Job, Stopper};
+
+mod orders;
 
 /// How long a worker that needs no rings goes on listening, so that it does not subscribe anew for each of its short tasks.
 const LISTEN_ON: Duration = Duration::from_millis(5);
@@ -40,7 +43,8 @@ const FAR: Duration = Duration::from_secs(86_400);
 pub(crate) struct Inputs {
     pub(crate) stop: CancellationToken,
     pub(crate) cancels: Subscription,
-    pub(crate) drains: Subscription,
+    /// What is said to this worker alone.
+    pub(crate) orders: Subscription,
     pub(crate) connection: watch::Receiver<ConnectionState>,
     pub(crate) routes: mpsc::Receiver<RouteChange>,
 }
@@ -49,6 +53,7 @@ pub(crate) struct Inputs {
 pub(crate) struct Runtime {
     context: Arc<Context>,
     permits: Permits,
+    breaker: Breaker,
     board: Board,
     doorbell: Doorbell,
     ear: Ear,
@@ -102,6 +107,7 @@ enum Event {
     Pulled(Pulled),
     Ring(Ring),
     Cancel(Delivery),
+    Order(Delivery),
     Route(RouteChange),
     Connection,
     Timer,
@@ -120,6 +126,7 @@ impl Runtime {
             doorbell: Doorbell::new(&context.bus),
             context,
             permits,
+            breaker: Breaker::new(),
             board,
             ear: Ear::Muted,
             unneeded_since: None,
@@ -174,7 +181,7 @@ impl Runtime {
             Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => Event::Ended(ended),
             pulled = next_pulled(&mut self.pull) => Event::Pulled(pulled),
             Some(message) = inputs.cancels.next() => Event::Cancel(message),
-            Some(_) = inputs.drains.next(), if self.phase == Phase::Serving => Event::Drain,
+            Some(message) = inputs.orders.next() => Event::Order(message),
             ring = self.doorbell.next() => Event::Ring(ring),
             Some(change) = inputs.routes.recv() => Event::Route(change),
             Ok(()) = inputs.connection.changed() => Event::Connection,
@@ -189,6 +196,7 @@ impl Runtime {
             Event::Pulled(pulled) => self.pulled(pulled).await,
             Event::Ring(ring) => self.rung(ring).await,
             Event::Cancel(message) => self.cancel(&message),
+            Event::Order(message) => self.obey(&message).await,
             Event::Route(RouteChange::Serve(route)) => {
                 if self.board.add(route.clone()) {
                     debug!(%route, "serving a route");
@@ -216,6 +224,7 @@ impl Runtime {
     /// Does what has become due: ask for tasks, listen or stop listening, give up waiting.
     async fn advance(&mut self) {
         let now = Instant::now();
+        self.permits.set_limit(self.breaker.limit(now), now);
         match self.phase {
             Phase::Serving => {
                 self.pull_if_due(now);
@@ -255,7 +264,12 @@ impl Runtime {
             .filter(|_| !undecided)
             .map(|since| since + LISTEN_ON);
         let release_at = self.idle_since.map(|since| since + IDLE_RELEASE);
-        [pull_at, phase_at, mute_at, release_at]
+        let probe_at = self
+            .breaker
+            .paused()
+            .map(|(until, _)| until)
+            .filter(|until| *until > now);
+        [pull_at, phase_at, mute_at, release_at, probe_at]
             .into_iter()
             .flatten()
             .min()
@@ -316,7 +330,7 @@ impl Runtime {
             Some(last) if deliveries.len() == asked => last.pending.max(u64::from(last.delivered > 1)),
             _ => 0,
         };
-        self.board.took(&route, band, deliveries.len(), left);
+        self.board.took(&route, band, deliveries.len(), left, now, self.ear);
         self.permits.take(deliveries.len(), asked_at);
         self.start(&route, deliveries).await;
         if left > 0 && (self.permits.free() == 0 || self.permits.shares(quick, left)) {
@@ -414,6 +428,9 @@ impl Runtime {
                 if outcome == Outcome::HandedBack {
                     self.doorbell.ring(&running.route).await;
                 }
+            }
+            if outcome.succeeded() || outcome.failed() {
+                self.probed(outcome.succeeded());
             }
             self.status.send_if_modified(|status| {
                 status.succeeded += u64::from(outcome.succeeded());

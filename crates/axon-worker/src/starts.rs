@@ -1,30 +1,14 @@
 //! The events that tell of started and handed-back tasks, written and read in one place. Tasks of one query that start
-//! together in great number share an event, because at full speed an event for each would cost as much as the task itself.
+//! together share an event, because at full speed an event for each would cost as much as the task itself.
 
 use std::collections::BTreeMap;
 
-use axon_protocol::{Event, EventKind, QueryId, TaskId, TaskSubject, WorkerId};
+use axon_protocol::{Attempt, Event, EventKind, QueryId, TaskId, TaskSubject, WorkerId};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Tasks of one query that start together, from which on they share an event.
-const SHARED_FROM: usize = 8;
-
-/// One attempt of a task, as the `data` of an event tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Attempt {
-    /// Absent where the event itself names the task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    task: Option<TaskId>,
-    attempt: u32,
-}
-
-/// What the `data` of an event that several tasks share holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Shared {
-    tasks: Vec<Attempt>,
-}
+const SHARED_FROM: usize = 2;
 
 /// Tasks that are about to start.
 #[derive(Debug, Default)]
@@ -73,13 +57,11 @@ pub(crate) fn attempt_event(
 
 fn shared_event(query_id: QueryId, tasks: Vec<(TaskId, u32)>, by: &WorkerId, at: DateTime<Utc>) -> Event {
     let message = format!("{} tasks", tasks.len());
-    let tasks = tasks
-        .into_iter()
-        .map(|(task, attempt)| Attempt {
-            task: Some(task),
-            attempt,
-        })
-        .collect();
+    let tasks = tasks.into_iter().map(|(task, attempt)| Attempt {
+        task: Some(task),
+        attempt,
+    });
+    let data = Event::shared_data(tasks.collect());
     Event {
         query_id,
         kind: EventKind::Started,
@@ -87,24 +69,14 @@ fn shared_event(query_id: QueryId, tasks: Vec<(TaskId, u32)>, by: &WorkerId, at:
         task_id: None,
         by: by.to_string(),
         message,
-        data: serde_json::to_value(Shared { tasks }).unwrap_or(Value::Null),
+        data,
     }
 }
 
 /// How often an event tells of that attempt of a task.
 pub(crate) fn tells_of(event: &Event, task: &TaskId, attempt: u32) -> usize {
-    match &event.task_id {
-        Some(told) => {
-            // An event that does not tell its attempt is another program's, which has no retries of its own.
-            let told_attempt = Attempt::deserialize(&event.data).map_or(1, |data| data.attempt);
-            usize::from(told == task && told_attempt == attempt)
-        }
-        None => {
-            let shared = Shared::deserialize(&event.data).map_or(Vec::new(), |shared| shared.tasks);
-            let told = |one: &&Attempt| one.task.as_ref() == Some(task) && one.attempt == attempt;
-            shared.iter().filter(told).count()
-        }
-    }
+    let told = |(told, told_attempt): &(TaskId, u32)| told == task && *told_attempt == attempt;
+    event.attempts().iter().filter(|one| told(one)).count()
 }
 
 #[cfg(test)]
@@ -123,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn many_starts_of_one_query_share_an_event_and_few_do_not() {
-        for (tasks, others, events) in [(1, 0, 1), (7, 1, 8), (8, 0, 1), (20, 2, 3)] {
+    fn starts_of_one_query_share_an_event() {
+        for (tasks, others, events) in [(1, 0, 1), (1, 1, 2), (2, 1, 2), (8, 0, 1), (20, 2, 2)] {
             let mut starts = Starts::default();
             (0..tasks).for_each(|index| starts.add(&subject("q1", &format!("t{index}")), 2));
             (0..others).for_each(|index| starts.add(&subject("q2", &format!("t{index}")), 1));

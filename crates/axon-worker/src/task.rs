@@ -141,12 +141,7 @@ enum Unread {
 
 /// Reads a task that the message itself holds.
 fn read_inline(job: &Job) -> Result<Task, Unread> {
-    // Only what tells how to read it: copying all headers costs more than the reading.
-    let telling = [header::SCHEMA, header::CONTENT_TYPE].into_iter();
-    let headers = telling
-        .filter_map(|name| Some((name.to_owned(), job.delivery.header(name)?.to_owned())))
-        .collect();
-    let task = axon_protocol::decode(&headers, job.delivery.payload());
+    let task = axon_protocol::decode_by(|name| job.delivery.header(name), job.delivery.payload());
     check_names(
         job,
         task.map_err(|error| Unread::Malformed(format!("this is no task: {error}")))?,

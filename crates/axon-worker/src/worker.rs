@@ -119,9 +119,7 @@ impl Worker {
         let inputs = Inputs {
             stop,
             cancels: bus.subscribe(bus.namespace().control_cancel_all()).await?,
-            drains: bus
-                .subscribe(bus.namespace().control_drain(context.id.as_str()))
-                .await?,
+            orders: bus.subscribe(bus.namespace().control_of(context.id.as_str())).await?,
             connection: bus.connection(),
             routes,
         };

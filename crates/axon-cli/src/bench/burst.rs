@@ -10,12 +10,11 @@ use futures::future::try_join_all;
 use serde_json::json;
 
 use crate::bench::StageArgs;
-use crate::bench::stage::{Cast, Stage};
-use crate::bench::statistics::{Round, document};
+use crate::bench::stage::{Cast, measured};
+use crate::bench::statistics::Round;
 use crate::bench::tasks::{settle, task};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output;
 
 /// No result for so long means that something is stuck.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,18 +41,15 @@ pub(crate) async fn run(context: &Context, args: BurstArgs) -> anyhow::Result<Ex
         workers: 200,
         slots: 1,
     };
-    let stage = Stage::open(context, &args.stage, cast).await?;
-    let measured = measure(&stage.bus, &args).await;
-    let about = stage.about().clone();
-    stage.close().await;
-    let rounds = measured?;
     let settings = json!({
         "bench": "burst",
         "tasks": args.tasks,
         "sleep_ms": args.sleep_ms,
     });
-    output::json_line(&document(settings, about, &rounds))?;
-    Ok(Exit::Success)
+    measured(context, &args.stage, cast, settings, async |stage| {
+        measure(&stage.bus, &args).await
+    })
+    .await
 }
 
 async fn measure(bus: &Bus, args: &BurstArgs) -> anyhow::Result<Vec<Round>> {

@@ -9,11 +9,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::StageArgs;
-use crate::bench::stage::{Cast, Stage};
-use crate::bench::statistics::{Latencies, Round, document};
+use crate::bench::stage::{Cast, Stage, measured};
+use crate::bench::statistics::{Latencies, Round};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output;
 use crate::waiting::{Attached, Ended};
 
 /// Queries before the first round.
@@ -51,11 +50,6 @@ pub(crate) async fn run(context: &Context, args: QueryBenchArgs) -> anyhow::Resu
         workers: 2,
         slots: 64,
     };
-    let stage = Stage::open(context, &args.stage, cast).await?;
-    let measured = measure(context, &stage, &args).await;
-    let about = stage.about().clone();
-    stage.close().await;
-    let rounds = measured?;
     let settings = json!({
         "bench": "query",
         "tasks": args.tasks,
@@ -63,8 +57,10 @@ pub(crate) async fn run(context: &Context, args: QueryBenchArgs) -> anyhow::Resu
         "n": args.n,
         "inflight": args.inflight,
     });
-    output::json_line(&document(settings, about, &rounds))?;
-    Ok(Exit::Success)
+    measured(context, &args.stage, cast, settings, async |stage| {
+        measure(context, stage, &args).await
+    })
+    .await
 }
 
 async fn measure(context: &Context, stage: &Stage, args: &QueryBenchArgs) -> anyhow::Result<Vec<Round>> {

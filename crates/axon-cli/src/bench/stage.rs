@@ -7,9 +7,12 @@ use axon_bus::Bus;
 use axon_protocol::Namespace;
 use serde_json::{Map, Value, json};
 
+use crate::bench::statistics::{Round, document};
 use crate::context::Context;
-use crate::fleet::{Fleet, Plan, ServerPlan};
+use crate::exit::Exit;
+use crate::fleet::{Fleet, Limits, Plan, ServerPlan};
 use crate::nats::Sync;
+use crate::output;
 use crate::process::cpu_seconds;
 
 /// Namespaces of measurements begin with this, and only those are deleted.
@@ -73,7 +76,7 @@ struct Own {
 }
 
 impl Stage {
-    pub(crate) async fn open(context: &Context, args: &StageArgs, cast: Cast) -> anyhow::Result<Self> {
+    async fn open(context: &Context, args: &StageArgs, cast: Cast) -> anyhow::Result<Self> {
         if args.fleet {
             let bus = context.connect().await?;
             let about = about(&bus, &[("fleet", json!(bus.namespace()))]);
@@ -94,7 +97,7 @@ impl Stage {
             data: data.path().to_owned(),
             server,
             leads: cast.leads,
-            workers: usize::from(workers),
+            limits: Limits::fixed(usize::from(workers), &context.registry),
             synthesizers: cast.synthesizers,
             slots: Some(slots),
             env: vec![("AXON_BUS__STREAM_MB_MAX".to_owned(), STREAM_MB_MAX.to_string())],
@@ -117,11 +120,6 @@ impl Stage {
         })
     }
 
-    /// Where it was measured, for the output.
-    pub(crate) fn about(&self) -> &Map<String, Value> {
-        &self.about
-    }
-
     /// Processor time used until now by workers, by the other roles, by nats-server and by this process, in seconds.
     pub(crate) fn cpu(&self) -> Cpu {
         let mut cpu = Cpu {
@@ -140,11 +138,30 @@ impl Stage {
     }
 
     /// Stops what was started and deletes the namespace.
-    pub(crate) async fn close(self) {
+    async fn close(self) {
         if let Some(own) = self.own {
             own.close().await;
         }
     }
+}
+
+/// Opens a stage, measures on it, closes it whatever came of that, and prints the figures.
+pub(crate) async fn measured<F>(
+    context: &Context,
+    args: &StageArgs,
+    cast: Cast,
+    settings: Value,
+    measure: F,
+) -> anyhow::Result<Exit>
+where
+    F: AsyncFnOnce(&Stage) -> anyhow::Result<Vec<Round>>,
+{
+    let stage = Stage::open(context, args, cast).await?;
+    let rounds = measure(&stage).await;
+    let about = stage.about.clone();
+    stage.close().await;
+    output::json_line(&document(settings, about, &rounds?))?;
+    Ok(Exit::Success)
 }
 
 impl Own {

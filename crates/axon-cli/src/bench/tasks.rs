@@ -14,11 +14,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::bench::StageArgs;
-use crate::bench::stage::{Cast, Stage};
-use crate::bench::statistics::{Latencies, Round, document};
+use crate::bench::stage::{Cast, Stage, measured};
+use crate::bench::statistics::{Latencies, Round};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output;
 
 /// Tasks before the first round, so that consumers, pulls and caches stand.
 const WARM_UP_TASKS: usize = 200;
@@ -53,19 +52,16 @@ pub(crate) async fn run(context: &Context, args: TasksArgs) -> anyhow::Result<Ex
         workers: 2,
         slots: 256,
     };
-    let stage = Stage::open(context, &args.stage, cast).await?;
-    let measured = measure(&stage, &args).await;
-    let about = stage.about().clone();
-    stage.close().await;
-    let rounds = measured?;
     let settings = json!({
         "bench": "tasks",
         "n": args.n,
         "inflight": args.inflight,
         "payload_bytes": args.payload,
     });
-    output::json_line(&document(settings, about, &rounds))?;
-    Ok(Exit::Success)
+    measured(context, &args.stage, cast, settings, async |stage| {
+        measure(stage, &args).await
+    })
+    .await
 }
 
 async fn measure(stage: &Stage, args: &TasksArgs) -> anyhow::Result<Vec<Round>> {
@@ -237,6 +233,7 @@ pub(crate) fn task(
                 priority: axon_protocol::PRIORITY_DEFAULT,
             }],
             budget: Budget::default(),
+            added: false,
         },
         workspace: None,
         deadline: now + chrono::Duration::seconds(300),

@@ -60,6 +60,7 @@ fn cancelled(record: Option<PlanRecord>) -> PlanRecord {
         cancelled: true,
         owner: None,
         sequence: 0,
+        delivery: 0,
     });
     PlanRecord {
         cancelled: true,
@@ -78,6 +79,7 @@ mod tests {
             cancelled: false,
             owner: Some(axon_protocol::LeadId::generate()),
             sequence: 7,
+            delivery: 1,
         };
         let after = cancelled(Some(standing.clone()));
         assert!(after.cancelled);

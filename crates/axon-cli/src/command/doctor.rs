@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axon_bus::{Bus, Difference, StreamStatus};
 use axon_protocol::{Bucket, Heartbeat, Stream};
+use axon_service::RegistryConfig;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::command::workers::{Statistics, is_healthy};
+use crate::command::workers::{Statistics, is_alive};
 use crate::context::Context;
 use crate::exit::{Exit, one_line};
 use crate::output::{self, age};
@@ -77,6 +78,8 @@ struct Facts {
     differences: Vec<Difference>,
     streams: Vec<(Stream, StreamStatus)>,
     fleet: Vec<Heartbeat>,
+    /// When a process counts as gone.
+    registry: RegistryConfig,
 }
 
 pub(crate) async fn run(context: &Context, args: DoctorArgs) -> anyhow::Result<Exit> {
@@ -130,6 +133,7 @@ async fn gather(context: &Context, bus: &Bus, monitor: Option<&str>) -> anyhow::
         differences,
         streams,
         fleet: fleet.into_values().collect(),
+        registry: context.registry.clone(),
     })
 }
 
@@ -141,7 +145,7 @@ fn judge(facts: &Facts, now: DateTime<Utc>) -> Vec<Check> {
         round_trip_check(facts.round_trip),
     ];
     checks.extend(topology_checks(&facts.differences));
-    checks.extend(fleet_checks(&facts.fleet, now));
+    checks.extend(fleet_checks(&facts.fleet, &facts.registry, now));
     checks.extend(stream_checks(&facts.streams, now));
     checks
 }
@@ -241,14 +245,14 @@ fn topology_checks(differences: &[Difference]) -> Vec<Check> {
     missing.into_iter().chain(other).collect()
 }
 
-fn fleet_checks(fleet: &[Heartbeat], now: DateTime<Utc>) -> Vec<Check> {
+fn fleet_checks(fleet: &[Heartbeat], registry: &RegistryConfig, now: DateTime<Utc>) -> Vec<Check> {
     let alive = |role: &str| {
         fleet
             .iter()
-            .filter(|heartbeat| heartbeat.role == role && is_healthy(heartbeat, now))
+            .filter(|heartbeat| heartbeat.role == role && is_alive(heartbeat, registry, now))
             .count()
     };
-    let statistics = Statistics::of(fleet, now);
+    let statistics = Statistics::of(fleet, registry, now);
     let mut checks = Vec::new();
     for (check, role, why) in [
         (
@@ -274,7 +278,7 @@ fn fleet_checks(fleet: &[Heartbeat], now: DateTime<Utc>) -> Vec<Check> {
     }
     let silent: Vec<String> = fleet
         .iter()
-        .filter(|heartbeat| !is_healthy(heartbeat, now))
+        .filter(|heartbeat| !is_alive(heartbeat, registry, now))
         .map(|heartbeat| format!("{} ({})", heartbeat.id, age(heartbeat.at, now)))
         .collect();
     if !silent.is_empty() {
@@ -450,6 +454,7 @@ mod tests {
                 heartbeat("worker", "reviewer", WorkerState::Idle, 1, now),
                 heartbeat("synthesizer", "synthesizer", WorkerState::Idle, 1, now),
             ],
+            registry: RegistryConfig::default(),
         }
     }
 

@@ -1,8 +1,10 @@
-//! `axon strategies`: the strategies the bucket knows, and how well they did.
+//! `axon strategies`: the strategies in force, as a lead tells them, and how well they did, as the bucket does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use axon_protocol::{Bucket, StrategyDefinition, StrategyStatistics};
+use axon_bus::{Bus, Message};
+use axon_protocol::{Bucket, Format, StrategyDefinition, StrategyStatistics};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +16,9 @@ use crate::output;
 const STATISTICS_PREFIX: &str = "stats.";
 /// Keys of definitions begin with this.
 const DEFINITION_PREFIX: &str = "def.";
+
+/// How long a lead may take to tell the strategies.
+const TELL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One strategy.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -28,19 +33,39 @@ struct Row {
 
 pub(crate) async fn run(context: &Context) -> anyhow::Result<Exit> {
     let bus = context.connect().await?;
-    let rows = rows(bus.table::<Value>(Bucket::Strategies).all().await?);
+    let entries = bus.table::<Value>(Bucket::Strategies).all().await?;
+    let told = told(&bus).await;
+    let known = told.is_some();
+    let rows = rows(told.unwrap_or_default(), entries);
     if context.json {
         output::json(&rows)?;
-    } else if rows.is_empty() {
-        output::line("no strategy was applied yet: ask something with `axon ask`")?;
-    } else {
+        return Ok(Exit::Success);
+    }
+    if !rows.is_empty() {
         output::line(&text_of(&rows))?;
+    }
+    if !known {
+        output::line("no lead is running that could tell all strategies: these are the ones in the bucket alone")?;
     }
     Ok(Exit::Success)
 }
 
-fn rows(entries: BTreeMap<String, Value>) -> Vec<Row> {
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+/// The definitions in force; `None` when no lead tells them.
+async fn told(bus: &Bus) -> Option<Vec<StrategyDefinition>> {
+    let request = Message::new(bus.namespace().strategies(), Format::Json, &Value::Null).ok()?;
+    bus.request(&request, TELL_TIMEOUT).await.ok()?.decode().await.ok()
+}
+
+fn rows(told: Vec<StrategyDefinition>, entries: BTreeMap<String, Value>) -> Vec<Row> {
+    let in_force = told.into_iter().map(|definition| {
+        let row = Row {
+            name: definition.name.clone(),
+            description: definition.description,
+            ..Row::default()
+        };
+        (definition.name, row)
+    });
+    let mut rows: BTreeMap<String, Row> = in_force.collect();
     for (key, value) in entries {
         let named = |name: &str| Row {
             name: name.to_owned(),
@@ -112,12 +137,21 @@ mod tests {
             ("stats.broken".to_owned(), json!(7)),
             ("other".to_owned(), json!({})),
         ];
-        let rows = rows(entries.into());
+        let told = json!([{"name": "research", "description": "reads", "capabilities": [], "templates": []}]);
+        let told = serde_json::from_value(told).expect("definitions");
+        let rows = rows(told, entries.into());
         let names: Vec<(&str, bool, Option<f64>)> = rows
             .iter()
             .map(|row| (row.name.as_str(), row.defined_here, row.success_rate))
             .collect();
-        assert_eq!(names, [("code_review", false, Some(0.75)), ("mine", true, None)]);
+        assert_eq!(
+            names,
+            [
+                ("code_review", false, Some(0.75)),
+                ("mine", true, None),
+                ("research", false, None)
+            ]
+        );
         assert!(text_of(&rows).contains("75 %"));
     }
 }

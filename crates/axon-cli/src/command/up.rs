@@ -1,6 +1,7 @@
 //! `axon up`: a whole local fleet as child processes, or one question to a fleet that lives as long as the question.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axon_bus::Bus;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::command::ask::ask;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::fleet::{Fleet, Notice, Plan, ServerPlan};
+use crate::fleet::{Fleet, Limits, Notice, Plan, ServerPlan};
 use crate::nats::Sync;
 use crate::output;
 use crate::question::{QueryArgs, Question};
@@ -20,12 +21,25 @@ use crate::question::{QueryArgs, Question};
 /// Where a fleet keeps its data unless told otherwise.
 const DATA_DEFAULT: &str = ".axon/data";
 
+/// Workers started on request at most, unless told otherwise: the tasks a complex query has at once, so that one query of
+/// a kind that nobody serves is not slower than its plan.
+const REQUESTED_MAX_DEFAULT: usize = 10;
+
 /// What to start.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
-    /// Workers to start
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Workers that are always there; 0 starts workers only when there is work for them
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
     workers: u16,
+
+    /// Workers there may be with those that are started on request [default: 10 more than --workers, as many as a complex
+    /// query works with at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    workers_max: Option<u16>,
+
+    /// Seconds without a task after which a worker that was started on request drains
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    idle_timeout: u64,
 
     /// Tasks one worker takes at once [default: `worker.slots`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -57,6 +71,22 @@ pub(crate) struct UpArgs {
     timeout: Option<u64>,
 }
 
+impl UpArgs {
+    fn limits(&self, context: &Context) -> anyhow::Result<Limits> {
+        let workers = usize::from(self.workers);
+        let workers_max = self.workers_max.map_or(workers + REQUESTED_MAX_DEFAULT, usize::from);
+        if workers_max < workers {
+            let message = format!("--workers-max {workers_max} is less than --workers {workers}: raise it");
+            return Err(Failure::bad_input(message).into());
+        }
+        Ok(Limits {
+            workers_max,
+            idle_timeout: Duration::from_secs(self.idle_timeout),
+            ..Limits::fixed(workers, &context.registry)
+        })
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: UpArgs, stop: CancellationToken) -> anyhow::Result<Exit> {
     // Bad input is told before anything is started.
     let question = match &args.ask {
@@ -75,7 +105,7 @@ pub(crate) async fn run(context: &Context, args: UpArgs, stop: CancellationToken
         data: data.path().to_owned(),
         server,
         leads: 1,
-        workers: usize::from(args.workers),
+        limits: args.limits(context)?,
         synthesizers: 1,
         slots: args.slots,
         env: Vec::new(),
@@ -211,12 +241,29 @@ fn described(fleet: &Fleet) -> String {
 
 fn report(notice: &Notice) {
     match notice {
-        Notice::Started { name, pid } => eprintln!("{name} started again, pid {pid}"),
-        Notice::Died { name, how, restart_in } => {
+        Notice::Started { name, pid } => eprintln!("{name} started, pid {pid}"),
+        Notice::Died {
+            name,
+            pid,
+            how,
+            restart_in,
+        } => {
             eprintln!(
-                "warning: {name} {how}; it is started again in {} s",
+                "warning: {name} (pid {pid}) {how}; it is started again in {} s",
                 restart_in.as_secs()
             );
+        }
+        Notice::Silent { name, pid, silent_for } => eprintln!(
+            "warning: {name} (pid {pid}) gives no sign of life for {} s and is replaced",
+            silent_for.as_secs()
+        ),
+        Notice::Scaled { needs, started } => eprintln!("asked for workers for {needs}: started {}", started.join(", ")),
+        Notice::ScaleRefused { needs, refused, limit } => eprintln!(
+            "warning: asked for workers for {needs}: {refused} not started, {limit} workers are the limit; raise \
+             --workers-max"
+        ),
+        Notice::Idle { name, idle_for } => {
+            eprintln!("{name} has had nothing to do for {} s and drains", idle_for.as_secs());
         }
         Notice::GivenUp { name, how } => eprintln!("error: {name} {how}, again and again: it is given up, see its log"),
         Notice::Stopped { name, .. } => eprintln!("{name} has ended"),

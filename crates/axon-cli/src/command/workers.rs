@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axon_protocol::{Bucket, Heartbeat, WorkerState};
+use axon_service::RegistryConfig;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
@@ -10,9 +11,6 @@ use serde_json::json;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{self, age};
-
-/// A process that was silent for so long counts as unhealthy, in seconds.
-const UNHEALTHY_AFTER_S: i64 = 15;
 
 /// Which processes.
 #[derive(Debug, clap::Args)]
@@ -32,38 +30,70 @@ pub(crate) struct Statistics {
     pub(crate) unhealthy: usize,
     pub(crate) slots_total: u32,
     pub(crate) slots_used: u32,
-    /// Healthy workers by what they can do.
-    pub(crate) by_capability: BTreeMap<String, usize>,
+    /// Workers by what they can do.
+    pub(crate) by_capability: BTreeMap<String, Able>,
 }
 
 impl Statistics {
     /// Counts workers; leads and synthesizers are left out.
-    pub(crate) fn of<'a>(heartbeats: impl IntoIterator<Item = &'a Heartbeat>, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of<'a>(
+        heartbeats: impl IntoIterator<Item = &'a Heartbeat>,
+        registry: &RegistryConfig,
+        now: DateTime<Utc>,
+    ) -> Self {
         let mut all = Self::default();
         for heartbeat in heartbeats.into_iter().filter(|heartbeat| heartbeat.role == "worker") {
             all.total += 1;
-            if !is_healthy(heartbeat, now) {
-                all.unhealthy += 1;
-                continue;
-            }
-            match heartbeat.state {
-                WorkerState::Idle => all.idle += 1,
-                WorkerState::Busy => all.busy += 1,
-                WorkerState::Draining => all.draining += 1,
-            }
-            all.slots_total += heartbeat.slots_total;
-            all.slots_used += heartbeat.slots_used;
+            let state = state_of(heartbeat, registry, now);
+            *match state {
+                WorkerState::Idle => &mut all.idle,
+                WorkerState::Busy => &mut all.busy,
+                WorkerState::Draining => &mut all.draining,
+                WorkerState::Unhealthy => &mut all.unhealthy,
+            } += 1;
             for capability in &heartbeat.capabilities {
-                *all.by_capability.entry(capability.to_string()).or_default() += 1;
+                all.by_capability.entry(capability.to_string()).or_default().add(state);
+            }
+            if state != WorkerState::Unhealthy {
+                all.slots_total += heartbeat.slots_total;
+                all.slots_used += heartbeat.slots_used;
             }
         }
         all
     }
 }
 
+/// How many workers have a capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub(crate) struct Able {
+    pub(crate) total: usize,
+    /// Those that would take a task now.
+    pub(crate) idle: usize,
+    /// Those that are paused or silent.
+    pub(crate) unhealthy: usize,
+}
+
+impl Able {
+    fn add(&mut self, state: WorkerState) {
+        self.total += 1;
+        self.idle += usize::from(state == WorkerState::Idle);
+        self.unhealthy += usize::from(state == WorkerState::Unhealthy);
+    }
+}
+
+/// What a process is doing; one that is silent counts as unhealthy, whatever it said last.
+pub(crate) fn state_of(heartbeat: &Heartbeat, registry: &RegistryConfig, now: DateTime<Utc>) -> WorkerState {
+    if is_alive(heartbeat, registry, now) {
+        heartbeat.state
+    } else {
+        WorkerState::Unhealthy
+    }
+}
+
 /// Whether a process gave a sign of life lately.
-pub(crate) fn is_healthy(heartbeat: &Heartbeat, now: DateTime<Utc>) -> bool {
-    (now - heartbeat.at).num_seconds() < UNHEALTHY_AFTER_S
+pub(crate) fn is_alive(heartbeat: &Heartbeat, registry: &RegistryConfig, now: DateTime<Utc>) -> bool {
+    let timeout_s = i64::try_from(registry.heartbeat_timeout_secs).unwrap_or(i64::MAX);
+    (now - heartbeat.at).num_seconds() < timeout_s
 }
 
 pub(crate) async fn run(context: &Context, args: WorkersArgs) -> anyhow::Result<Exit> {
@@ -79,13 +109,13 @@ pub(crate) async fn run(context: &Context, args: WorkersArgs) -> anyhow::Result<
         });
     }
     all.sort_by(|a, b| (&a.role, &a.agent_type, &a.id).cmp(&(&b.role, &b.agent_type, &b.id)));
-    let statistics = Statistics::of(&all, now);
+    let statistics = Statistics::of(&all, &context.registry, now);
     if context.json {
         let processes: Vec<_> = all
             .iter()
             .map(|heartbeat| {
                 json!({
-                    "healthy": is_healthy(heartbeat, now),
+                    "healthy": state_of(heartbeat, &context.registry, now) != WorkerState::Unhealthy,
                     "success_rate": heartbeat.success_rate(),
                     "heartbeat": heartbeat,
                 })
@@ -93,12 +123,12 @@ pub(crate) async fn run(context: &Context, args: WorkersArgs) -> anyhow::Result<
             .collect();
         output::json(&json!({ "statistics": statistics, "processes": processes }))?;
     } else {
-        output::line(&text_of(&statistics, &all, now))?;
+        output::line(&text_of(&statistics, &all, &context.registry, now))?;
     }
     Ok(Exit::Success)
 }
 
-fn text_of(statistics: &Statistics, all: &[Heartbeat], now: DateTime<Utc>) -> String {
+fn text_of(statistics: &Statistics, all: &[Heartbeat], registry: &RegistryConfig, now: DateTime<Utc>) -> String {
     let mut out = vec![format!(
         "{} workers: {} idle, {} busy, {} draining, {} unhealthy; {} of {} slots used",
         statistics.total,
@@ -109,19 +139,26 @@ fn text_of(statistics: &Statistics, all: &[Heartbeat], now: DateTime<Utc>) -> St
         statistics.slots_used,
         statistics.slots_total
     )];
-    let capabilities: Vec<String> = statistics
-        .by_capability
-        .iter()
-        .map(|(capability, count)| format!("{capability} {count}"))
-        .collect();
-    if !capabilities.is_empty() {
-        out.push(capabilities.join(", "));
+    if !statistics.by_capability.is_empty() {
+        let rows: Vec<Vec<String>> = statistics
+            .by_capability
+            .iter()
+            .map(|(capability, able)| {
+                let counts = [able.total, able.idle, able.unhealthy].map(|count| count.to_string());
+                std::iter::once(capability.clone()).chain(counts).collect()
+            })
+            .collect();
+        out.push(String::new());
+        out.push(output::table(&["capability", "workers", "idle", "unhealthy"], &rows));
     }
     if all.is_empty() {
         out.push("no process shows a heartbeat: start a fleet with `axon up`".to_owned());
         return out.join("\n");
     }
-    let rows: Vec<Vec<String>> = all.iter().map(|heartbeat| row(heartbeat, now)).collect();
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|heartbeat| row(heartbeat, state_of(heartbeat, registry, now), now))
+        .collect();
     out.push(String::new());
     out.push(output::table(
         &[
@@ -129,18 +166,31 @@ fn text_of(statistics: &Statistics, all: &[Heartbeat], now: DateTime<Utc>) -> St
         ],
         &rows,
     ));
+    for heartbeat in all {
+        if let Some(pause) = &heartbeat.pause {
+            out.push(format!("{} is paused: {}", heartbeat.id, pause.reason));
+        }
+        for wanted in &heartbeat.wanted {
+            let needs: Vec<&str> = wanted.capabilities.iter().map(|one| one.as_str()).collect();
+            out.push(format!(
+                "{} misses {} for {}: {}; `axon scale {} {}` starts them where `axon up` runs",
+                heartbeat.id,
+                output::counted(wanted.workers as usize, "worker"),
+                needs.join(" and "),
+                wanted.reason,
+                needs.join(","),
+                wanted.workers
+            ));
+        }
+    }
     out.join("\n")
 }
 
-fn row(heartbeat: &Heartbeat, now: DateTime<Utc>) -> Vec<String> {
-    let state = match is_healthy(heartbeat, now) {
-        true => heartbeat.state.as_str().to_owned(),
-        false => "unhealthy".to_owned(),
-    };
+fn row(heartbeat: &Heartbeat, state: WorkerState, now: DateTime<Utc>) -> Vec<String> {
     vec![
         heartbeat.id.clone(),
         heartbeat.role.clone(),
-        state,
+        state.as_str().to_owned(),
         format!("{}/{}", heartbeat.slots_used, heartbeat.slots_total),
         heartbeat.succeeded.to_string(),
         heartbeat.failed.to_string(),
@@ -183,6 +233,9 @@ pub(crate) mod tests {
             version: "0.1.0".to_owned(),
             started_at: now - chrono::Duration::seconds(100),
             at: now - chrono::Duration::seconds(silent_s),
+            pause: None,
+            waiting: 0,
+            wanted: Vec::new(),
         }
     }
 
@@ -196,7 +249,8 @@ pub(crate) mod tests {
             heartbeat("worker", "tester", WorkerState::Busy, 15, now),
             heartbeat("lead", "lead", WorkerState::Busy, 0, now),
         ];
-        let statistics = Statistics::of(&all, now);
+        let registry = RegistryConfig::default();
+        let statistics = Statistics::of(&all, &registry, now);
         assert_eq!(
             (
                 statistics.total,
@@ -208,22 +262,60 @@ pub(crate) mod tests {
             (4, 1, 1, 1, 1)
         );
         assert_eq!((statistics.slots_total, statistics.slots_used), (12, 3));
-        let count = |name: &str| statistics.by_capability.get(name).copied();
+        let count = |name: &str| {
+            let able = statistics.by_capability[name];
+            (able.total, able.idle, able.unhealthy)
+        };
         assert_eq!(
             (count("CodeAnalysis"), count("Testing"), count("Diagnostics")),
-            (Some(2), Some(1), Some(3))
+            ((2, 1, 0), (2, 0, 1), (4, 1, 1))
         );
-        let text = text_of(&statistics, &all, now);
+        let text = text_of(&statistics, &all, &registry, now);
         assert!(
             text.starts_with("4 workers: 1 idle, 1 busy, 1 draining, 1 unhealthy; 3 of 12 slots used"),
             "{text}"
         );
-        assert_eq!(text.matches("unhealthy").count(), 2, "{text}");
+        assert_eq!(text.matches("unhealthy").count(), 3, "{text}");
+    }
+
+    #[test]
+    fn a_paused_worker_counts_as_unhealthy_and_missing_ones_are_told() {
+        let now = Utc::now();
+        let mut paused = heartbeat("worker", "tester", WorkerState::Unhealthy, 0, now);
+        paused.pause = Some(axon_protocol::Pause {
+            reason: "8 of 10 tasks failed".to_owned(),
+            until: now,
+        });
+        let mut lead = heartbeat("lead", "lead", WorkerState::Busy, 0, now);
+        lead.wanted = vec![axon_protocol::Wanted {
+            capabilities: ["Research", "Testing"]
+                .map(|name| name.parse().expect("a capability"))
+                .into(),
+            workers: 2,
+            reason: "work waits".to_owned(),
+            since: now,
+        }];
+        let (all, registry) = ([paused, lead], RegistryConfig::default());
+        let statistics = Statistics::of(&all, &registry, now);
+        assert_eq!(
+            (statistics.total, statistics.unhealthy, statistics.slots_total),
+            (1, 1, 0)
+        );
+        let text = text_of(&statistics, &all, &registry, now);
+        for said in ["is paused: 8 of 10 tasks failed", "axon scale Research,Testing 2"] {
+            assert!(text.contains(said), "{text}");
+        }
+        let impatient = RegistryConfig {
+            heartbeat_timeout_secs: 1,
+            ..registry
+        };
+        let silent = [heartbeat("worker", "tester", WorkerState::Idle, 1, now)];
+        assert_eq!(Statistics::of(&silent, &impatient, now).unhealthy, 1);
     }
 
     #[test]
     fn an_empty_fleet_says_what_to_do() {
-        let text = text_of(&Statistics::default(), &[], Utc::now());
+        let text = text_of(&Statistics::default(), &[], &RegistryConfig::default(), Utc::now());
         assert!(text.contains("axon up"), "{text}");
     }
 }

@@ -4,7 +4,7 @@
 use super::names::unique;
 use super::parts::{Part, collapse};
 use super::text::{Item, Kind, Text, Token};
-use super::vocabulary::{self, Vocabulary};
+use super::vocabulary::Vocabulary;
 use super::words;
 
 const ASPECTS_MAX: usize = 12;
@@ -34,24 +34,30 @@ const SEEKING: &[&str] = &[
 
 /// The aspects the asker names: by the name of the template that covers them, else by their usual name, and what else
 /// is listed after `for`, `regarding` and the like, or as items of a list.
-pub(super) fn aspects(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
-    let mut found: Vec<String> = parts.iter().flat_map(|part| aspects_of(text, part)).collect();
-    found.extend(items(text, parts));
+pub(super) fn aspects(text: &Text<'_>, parts: &[Part], vocabulary: &Vocabulary) -> Vec<String> {
+    let mut found: Vec<String> = parts
+        .iter()
+        .flat_map(|part| aspects_of(text, part, vocabulary))
+        .collect();
+    found.extend(items(text, parts, vocabulary));
     let mut found = unique(found.into_iter());
     found.truncate(ASPECTS_MAX);
     found
 }
 
 /// The aspects that one part of a request names.
-pub(crate) fn aspects_of(text: &Text<'_>, part: &Part) -> Vec<String> {
+pub(crate) fn aspects_of(text: &Text<'_>, part: &Part, vocabulary: &Vocabulary) -> Vec<String> {
     let tokens = &text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
     let judging = JUDGING.contains(&part.verb.as_str());
     // `Check why X is slow` asks for a cause, whatever it calls the symptom.
     if tokens.first().is_some_and(|token| token.is("why")) || !(judging || asks_to_judge(part, tokens)) {
         return Vec::new();
     }
-    let vocabulary = vocabulary::reviews();
-    let mut found = if judging { listed(tokens) } else { Vec::new() };
+    let mut found = if judging {
+        listed(tokens, vocabulary)
+    } else {
+        Vec::new()
+    };
     found.extend(vocabulary.aspects_in(tokens));
     unique(found.into_iter())
 }
@@ -87,7 +93,7 @@ fn asks_to_judge(part: &Part, tokens: &[Token<'_>]) -> bool {
 }
 
 /// What is listed after the first `for`, `regarding`, … of these words: two items at least.
-fn listed(tokens: &[Token<'_>]) -> Vec<String> {
+fn listed(tokens: &[Token<'_>], vocabulary: &Vocabulary) -> Vec<String> {
     const INTRODUCING: &[(&str, &[&str])] = &[
         ("for", &[]),
         ("regarding", &[]),
@@ -161,11 +167,11 @@ fn listed(tokens: &[Token<'_>]) -> Vec<String> {
     if items.len() < 2 {
         return Vec::new();
     }
-    names_of(&items.iter().map(|item| item.join(" ")).collect::<Vec<_>>())
+    names_of(&items.iter().map(|item| item.join(" ")).collect::<Vec<_>>(), vocabulary)
 }
 
 /// Items of a list that only name something, after a sentence that asks.
-fn items(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
+fn items(text: &Text<'_>, parts: &[Part], vocabulary: &Vocabulary) -> Vec<String> {
     let nominal = text.sentences.iter().enumerate().filter(|(index, sentence)| {
         sentence.item == Some(Item::Bullet)
             && sentence.tokens.len() <= 6
@@ -175,13 +181,12 @@ fn items(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
     let labels: Vec<String> = nominal
         .map(|(_, sentence)| collapse(text.slice(&sentence.tokens)).to_lowercase())
         .collect();
-    names_of(&labels)
+    names_of(&labels, vocabulary)
 }
 
 /// The names of listed items. What has no name in the templates keeps the asker's words, and so does a narrower word
 /// beside a wider one that means the same template: who lists both wants both to be looked at.
-fn names_of(items: &[String]) -> Vec<String> {
-    let vocabulary = vocabulary::reviews();
+fn names_of(items: &[String], vocabulary: &Vocabulary) -> Vec<String> {
     let names: Vec<Vec<String>> = items
         .iter()
         .map(|item| {
@@ -204,12 +209,20 @@ fn names_of(items: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::super::parts::parts;
     use super::*;
+    use crate::strategy::Library;
 
     fn check_aspects(source: &str, expected: &[&str]) {
         let text = Text::new(source);
-        assert_eq!(aspects(&text, &parts(&text)), expected, "{source}");
+        static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::builtin().expect("sound"));
+        assert_eq!(
+            aspects(&text, &parts(&text), LIBRARY.vocabulary()),
+            expected,
+            "{source}"
+        );
     }
 
     #[test]

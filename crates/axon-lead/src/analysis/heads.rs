@@ -1,8 +1,35 @@
 //! Finds the verbs and question words that ask for something. It judges by where a word stands in its sentence; a list
 //! of verbs only confirms.
 
-use super::text::{Kind, Sentence, Text, Token};
+mod asked;
+mod nouns;
+mod place;
+
+use super::text::{Kind, Sentence, Text};
 use super::words;
+use asked::{asked_verb, behind_phrase, wanted_done};
+use place::Place;
+pub(super) use place::is_adverb;
+
+/// Words by which a question goes on to its verb: `how should we split it`.
+const INVERTED_WORDS_MAX: usize = 4;
+/// Words of a clause before another of the same question word is one of its own.
+const CLAUSE_WORDS_MIN: usize = 4;
+/// Words of a question before a further one can be joined to it.
+const QUESTION_WORDS_MIN: usize = 3;
+
+/// Verbs that only take up what the next one works on.
+const TAKING: &[&str] = &["look", "read", "open", "take", "go", "consider", "walk"];
+
+/// Words behind `look` that leave it without a result of its own: `look at X`, but not `look X up`.
+const LOOKING: &[&str] = &["at", "through", "over", "into", "inside", "closely"];
+
+/// Verbs that only say where the next one stands: `start by listing`.
+const FRAMING: &[&str] = &["start", "begin", "finish", "end"];
+
+const MODAL: &[&str] = &[
+    "can", "could", "would", "will", "should", "shall", "must", "may", "might",
+];
 
 /// The word that begins what is asked.
 pub(super) struct Head {
@@ -11,281 +38,188 @@ pub(super) struct Head {
     pub verb: String,
     pub question: bool,
     pub gerund: bool,
+    /// It stands behind the thing it is done to: `the text translated`.
+    pub passive: bool,
 }
 
 /// The heads of a sentence, in order.
 pub(super) fn heads(text: &Text<'_>, sentence: &Sentence) -> Vec<Head> {
     let mut heads: Vec<Head> = Vec::new();
     for index in sentence.tokens.clone() {
-        let token = &text.tokens[index];
-        if token.kind != Kind::Word {
-            continue;
-        }
-        let place = Place::of(text, sentence, index);
-        if is_question(token, &place, sentence, heads.last(), index) {
-            heads.push(Head {
-                index,
-                verb: token.lower.clone(),
-                question: true,
-                gerund: false,
-            });
-            continue;
-        }
-        let Some((verb, gerund)) = asked_verb(token, &place, &heads) else {
-            continue;
-        };
-        let same_clause = heads.last().is_some_and(|last| {
-            !text.tokens[last.index..index]
-                .iter()
-                .any(|t| t.kind == Kind::Comma || t.is("and") || t.is("then"))
-        });
-        match heads.last_mut() {
-            // `use X to do Y` and `look at X and do Y` ask for Y alone.
-            Some(last) if same_clause && place.after_to && !last.question => {
-                if words::is_light(&last.verb) {
-                    last.verb = verb;
-                }
-            }
-            Some(last)
-                if TAKING.contains(&last.verb.as_str()) && ["and", ","].contains(&place.previous) && !last.question =>
-            {
-                last.verb = verb;
-            }
-            _ => heads.push(Head {
-                index,
-                verb,
-                question: false,
-                gerund,
-            }),
+        if text.tokens[index].kind == Kind::Word {
+            take(&mut heads, &Place::of(text, sentence, index));
         }
     }
-    name_actions(text, sentence, &mut heads);
+    nouns::name_actions(text, sentence, &mut heads);
     heads
 }
 
-/// Reads nouns of action as verbs: `do a review of X` asks to review, `I need a summary and a translation` for two things.
-fn name_actions(text: &Text<'_>, sentence: &Sentence, heads: &mut Vec<Head>) {
-    let nominal = |from: usize| {
-        let tokens = &text.tokens[from..sentence.tokens.end];
-        let at = tokens
-            .iter()
-            .position(|t| ["a", "an", "the", "some"].contains(&t.lower.as_str()))?;
-        let stop = |t: &Token<'_>| {
-            t.kind != Kind::Word || ["of", "for", "and", "or", "in", "to", "that"].contains(&t.lower.as_str())
-        };
-        let length = tokens[at + 1..].iter().take(5).take_while(|t| !stop(t)).count();
-        // The noun is the last word before `of`, `for` or the end: `a short code review of`.
-        let noun = &tokens[(at + length).min(tokens.len() - 1)];
-        words::nominal_base(&noun.lower).map(|verb| (from + at + length, verb.to_owned()))
-    };
-    if let Some(head) = heads
-        .first_mut()
-        .filter(|head| !head.question && words::is_light(&head.verb))
-    {
-        if let Some((_, verb)) = nominal(head.index + 1) {
-            head.verb = verb;
-        }
-        return;
-    }
-    if !heads.is_empty() || sentence.question {
-        return;
-    }
-    let wanted = ["need", "want", "like", "request", "require", "looking"];
-    let Some(mut from) = sentence
-        .tokens
-        .clone()
-        .find(|&at| wanted.contains(&text.tokens[at].lower.as_str()))
-    else {
-        return;
-    };
-    while let Some((index, verb)) = nominal(from + 1) {
+/// Adds what the word at a place asks to what was asked before it.
+fn take(heads: &mut Vec<Head>, place: &Place<'_>) {
+    let last = heads.last();
+    if is_question(place, last) || is_beside_clause(place, last) {
         heads.push(Head {
-            index,
+            index: place.index,
+            verb: place.word.to_owned(),
+            question: true,
+            gerund: false,
+            passive: false,
+        });
+        return;
+    }
+    let asked = asked_verb(place, last)
+        .or_else(|| behind_phrase(place))
+        .or_else(|| wanted_done(place));
+    let Some((verb, gerund)) = asked.filter(|_| !is_inverted(place, last)) else {
+        return;
+    };
+    match (role(place, last, gerund), heads.last_mut()) {
+        (Role::Purpose, Some(_)) => {}
+        (Role::Substance, Some(last)) => last.verb = verb,
+        _ => heads.push(Head {
+            index: place.index,
+            passive: !gerund && verb != place.word && words::participle_base(place.word).is_some(),
             verb,
             question: false,
-            gerund: false,
-        });
-        let next =
-            (index..sentence.tokens.end).find(|&at| text.tokens[at].kind == Kind::Comma || text.tokens[at].is("and"));
-        match next {
-            Some(at) if at + 1 < sentence.tokens.end => from = at,
-            _ => break,
-        }
+            gerund,
+        }),
     }
 }
 
-/// Verbs that only take up what the next one works on.
-const TAKING: &[&str] = &["look", "read", "open", "take", "go", "consider", "walk"];
-
-/// Where a word stands in its sentence.
-struct Place<'a> {
-    /// The word before, adverbs left out; `,` or `:` for marks; empty at the start.
-    previous: &'a str,
-    /// The word before that.
-    before: &'a str,
-    /// Nothing but filling words before it.
-    at_start: bool,
-    /// The word before is `to`.
-    after_to: bool,
-    /// The next token could begin an object.
-    object_follows: bool,
-    /// One of the next four words is `is`, `are` or the like.
-    finite_follows: bool,
-    next: &'a str,
-    /// A comma stands directly before the joining word.
-    comma_before_join: bool,
+/// What a verb is to the one asked before it.
+#[derive(Debug, PartialEq, Eq)]
+enum Role {
+    /// It only says what the other is for: `list the rows to find the longest`.
+    Purpose,
+    /// It says what the other only leads up to: `use X to do Y`, `look at X and do Y`.
+    Substance,
+    /// It asks for something by itself.
+    Another,
 }
 
-impl<'a> Place<'a> {
-    fn of(text: &'a Text<'_>, sentence: &Sentence, index: usize) -> Self {
-        let tokens = &text.tokens;
-        let word = |at: Option<usize>| at.map_or("", |at| mark_or_word(&tokens[at]));
-        let mut back = (sentence.tokens.start..index)
-            .rev()
-            .filter(|&at| !is_adverb(&tokens[at].lower));
-        let (previous_at, before_at) = (back.next(), back.next());
-        let (previous, before) = (word(previous_at), word(before_at));
-        let next = tokens.get(index + 1).filter(|_| index + 1 < sentence.tokens.end);
-        Self {
-            previous,
-            before,
-            at_start: tokens[sentence.tokens.start..index].iter().all(|t| {
-                matches!(t.kind, Kind::Comma | Kind::Colon)
-                    || (words::is_filler(&t.lower) && !["i", "we", "you"].contains(&t.lower.as_str()))
-            }),
-            after_to: previous == "to",
-            object_follows: next
-                .is_some_and(|t| t.is_named() || t.kind == Kind::Number || words::is_determiner(&t.lower)),
-            finite_follows: tokens[index + 1..sentence.tokens.end.max(index + 1)]
-                .iter()
-                .take(4)
-                .any(|t| ["is", "are", "was", "were", "has", "does", "do"].contains(&t.lower.as_str())),
-            next: next.map_or("", |t| t.lower.as_str()),
-            comma_before_join: before == ",",
-        }
-    }
-}
-
-fn mark_or_word<'a>(token: &'a Token<'_>) -> &'a str {
-    match token.kind {
-        Kind::Comma => ",",
-        Kind::Colon => ":",
-        _ => &token.lower,
-    }
-}
-
-/// Words between a verb and what introduces it.
-pub(super) fn is_adverb(word: &str) -> bool {
-    ["first", "also", "just", "simply", "even", "further", "&"].contains(&word)
-        || (word.len() > 4
-            && word.ends_with("ly")
-            && !["finally", "lastly", "reply", "apply", "family", "assembly"].contains(&word))
-}
-
-fn is_question(token: &Token<'_>, place: &Place<'_>, sentence: &Sentence, last: Option<&Head>, index: usize) -> bool {
-    let word = token.lower.as_str();
-    let begins = place.at_start || (place.previous == "," && last.is_none());
-    if words::is_wh(word) {
-        let joined = ["and", "or", ","].contains(&place.previous)
-            && last.is_some_and(|last| last.question && index - last.index >= 3);
-        // `When X fails, do Y` and `Which is why` ask nothing.
-        let clause = ["when", "which", "who"].contains(&word) && !sentence.question;
-        return (begins && !clause) || joined;
-    }
-    let polite = ["can", "could", "would", "will"].contains(&word) && place.next == "you";
-    words::is_auxiliary(word) && begins && sentence.question && !polite
-}
-
-/// The verb asked for at this word, in base form, and whether it stands as a gerund.
-fn asked_verb(token: &Token<'_>, place: &Place<'_>, heads: &[Head]) -> Option<(String, bool)> {
-    let word = token.lower.as_str();
-    if word == "help" || !word.chars().all(|c| c.is_alphabetic() || c == '-') {
-        return None;
-    }
-    if let Some(base) = words::gerund_base(word) {
-        let introduced = match place.previous {
-            "after" | "before" | "then" | "once" => true,
-            "by" | "with" => {
-                ["followed", "start", "begin", "starting", "beginning", "finish", "end"].contains(&place.before)
-            }
-            "and" | "," => heads.last().is_some_and(|last| last.gerund),
-            _ => false,
+fn role(place: &Place<'_>, last: Option<&Head>, gerund: bool) -> Role {
+    let Some(last) = last else { return Role::Another };
+    let same_clause = !place.text.tokens[last.index..place.index]
+        .iter()
+        .any(|token| token.kind == Kind::Comma || token.is("and") || token.is("then"));
+    if same_clause && place.after_to && !last.question {
+        return if words::is_light(&last.verb) {
+            Role::Substance
+        } else {
+            Role::Purpose
         };
-        return introduced.then_some((base, true));
     }
-    let verb = || Some((token.lower.clone(), false));
-    let known = words::is_verb(word);
-    let can_be_verb =
-        known || ASKING.contains(&word) || (word.len() >= 3 && !words::is_stop(word) && !words::is_determiner(word));
-    if place.after_to {
-        let wanted = words::is_wanting(place.before) || ["and", ",", "or", "but"].contains(&place.before);
-        let light = heads.last().is_some_and(|last| words::is_light(&last.verb)) && known;
-        return if can_be_verb && (wanted || light) { verb() } else { None };
-    }
-    let asked = ["please", "kindly", "let's"].contains(&place.previous)
-        || (["can", "could", "would", "will", "should", "must"].contains(&place.before)
-            && ["you", "we", "i"].contains(&place.previous))
-        || (["me", "us"].contains(&place.previous) && ["help", "let"].contains(&place.before));
-    if asked && can_be_verb {
-        return verb();
-    }
-    let noun = words::is_also_noun(word) && !place.object_follows;
-    if place.at_start {
-        let imperative = known && !(words::is_also_noun(word) && place.finite_follows && !place.object_follows);
-        let likely = can_be_verb && place.object_follows && !place.finite_follows && !word.ends_with('s');
-        return if imperative || likely { verb() } else { None };
-    }
-    // `based on both decide …`: the phrase before the verb only says with what.
-    let after_phrase = ["both", "that", "this", "them", "it", "these", "those"].contains(&place.previous)
-        && ["on", "with", "from"].contains(&place.before);
-    if after_phrase && known && !noun && !place.finite_follows {
-        return verb();
-    }
-    let asked_before = heads.last();
-    match place.previous {
-        "then" | "next" | "finally" | "lastly" | "afterwards" | "afterward" | "subsequently" | "later"
-        | "additionally" | "thereafter" => {
-            if known || (can_be_verb && place.object_follows) {
-                verb()
-            } else {
-                None
-            }
-        }
-        ":" if known && !noun => verb(),
-        "and" | "or" | "," | "but" | "plus" if known && !noun => match asked_before {
-            // A verb in a list inside a question belongs to the question, unless a new clause begins.
-            Some(last) if last.question => {
-                if place.object_follows && (place.comma_before_join || place.previous == ",") {
-                    verb()
-                } else {
-                    None
-                }
-            }
-            Some(_) => verb(),
-            None => {
-                if place.previous == "," {
-                    verb()
-                } else {
-                    None
-                }
-            }
-        },
-        _ => None,
+    let framed = same_clause && gerund && FRAMING.contains(&last.verb.as_str());
+    let taken_up = !last.question && place.follows_one_of(&["and", ","]) && takes_up(place.text, last);
+    if framed || taken_up {
+        Role::Substance
+    } else {
+        Role::Another
     }
 }
 
-/// Verbs of asking that are stop-words elsewhere.
-const ASKING: &[&str] = &[
-    "know",
-    "see",
-    "learn",
-    "understand",
-    "find",
-    "tell",
-    "show",
-    "explain",
-    "describe",
-    "give",
-    "make",
-    "get",
-];
+/// Whether a verb only takes up what the next one works on: `look at X and do Y`, but not `look X up and do Y`.
+fn takes_up(text: &Text<'_>, head: &Head) -> bool {
+    TAKING.contains(&head.verb.as_str()) && (head.verb != "look" || LOOKING.contains(&word_behind(text, head)))
+}
+
+fn word_behind<'a>(text: &'a Text<'_>, head: &Head) -> &'a str {
+    text.tokens.get(head.index + 1).map_or("", |token| token.lower.as_str())
+}
+
+/// Whether a verb belongs to the question before it: `how should we split it` and `should we use it` are one question each,
+/// whose verb follows its subject.
+fn is_inverted(place: &Place<'_>, last: Option<&Head>) -> bool {
+    let Some(last) = last.filter(|last| last.question) else {
+        return false;
+    };
+    let distance = place.index - last.index;
+    place.follows_one_of(&["we", "i", "you", "one"])
+        && (words::is_auxiliary(place.before) || MODAL.contains(&place.before))
+        && distance <= INVERTED_WORDS_MAX
+        && (words::is_wh(&last.verb) || distance == 2)
+}
+
+/// Whether a clause begins that is asked beside the last one: `Investigate why A fails and, in parallel, why B is slow`.
+fn is_beside_clause(place: &Place<'_>, last: Option<&Head>) -> bool {
+    let Some(last) = last else { return false };
+    let first = word_behind(place.text, last);
+    let between = &place.text.tokens[last.index + 1..place.index];
+    words::is_wh(place.word)
+        && words::is_wh(first)
+        && place.follows_one_of(&["and", ","])
+        && place.index - last.index >= CLAUSE_WORDS_MIN
+        && (first == place.word || between.iter().any(|token| words::is_parallel(&token.lower)))
+}
+
+fn is_question(place: &Place<'_>, last: Option<&Head>) -> bool {
+    let begins = place.at_start || (place.previous == "," && last.is_none());
+    if words::is_wh(place.word) {
+        return (begins && asks_by_itself(place)) || is_joined_question(place, last);
+    }
+    let polite = ["can", "could", "would", "will"].contains(&place.word) && place.next == "you";
+    words::is_auxiliary(place.word) && begins && place.sentence.question && !polite
+}
+
+/// Whether a question word that begins a sentence asks something.
+fn asks_by_itself(place: &Place<'_>) -> bool {
+    if place.sentence.question {
+        return true;
+    }
+    // `When X fails, do Y` and `Which is why` ask nothing.
+    let clause = ["when", "which", "who"].contains(&place.word);
+    // `What I want is …` says what is wanted and asks nothing by itself.
+    let cleft = place.word == "what" && ["i", "we", "i'd", "we'd", "i'm"].contains(&place.next);
+    !clause && !cleft
+}
+
+/// `how does it start, and why`.
+fn is_joined_question(place: &Place<'_>, last: Option<&Head>) -> bool {
+    place.follows_one_of(&["and", "or", ","])
+        && last.is_some_and(|last| last.question && place.index - last.index >= QUESTION_WORDS_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: &str, expected: &[&str]) {
+        let text = Text::new(source);
+        let sentence = text.sentences.first().expect("a sentence");
+        let found: Vec<String> = heads(&text, sentence)
+            .into_iter()
+            .map(|head| format!("{}{}", head.verb, if head.question { "?" } else { "" }))
+            .collect();
+        assert_eq!(found, expected, "{source}");
+    }
+
+    #[test]
+    fn a_verb_that_only_leads_up_gives_way_to_the_next() {
+        check("Use the parser to list the rows", &["list"]);
+        check("List the rows to find the longest", &["list"]);
+        check("Look at the rows and sort the columns", &["sort"]);
+        check("Look the rows up and sort the columns", &["look", "sort"]);
+        check("Start by listing the rows", &["list"]);
+        check("List the rows and sort the columns", &["list", "sort"]);
+    }
+
+    #[test]
+    fn a_question_keeps_the_verbs_of_its_clause() {
+        check("How should we split the parser?", &["how?"]);
+        check("Should we split the parser?", &["should?"]);
+        check("How does it start, and why does it stop?", &["how?", "why?"]);
+        check("When it fails, sort the rows", &["sort"]);
+        check("What I want is to sort the rows", &["sort"]);
+        check(
+            "Investigate why the parser fails and, in parallel, why the lexer is slow",
+            &["investigate", "why?"],
+        );
+    }
+
+    #[test]
+    fn nouns_of_action_ask_where_no_verb_does() {
+        check("Do a short code review of the parser", &["review"]);
+        check("I need a summary and a translation", &["summarise", "translate"]);
+        check("The summary is long", &[]);
+    }
+}

@@ -5,8 +5,11 @@ mod aspects;
 mod heads;
 mod links;
 mod names;
+mod output;
 mod paths;
+mod references;
 mod score;
+mod shape;
 mod text;
 mod vocabulary;
 mod warnings;
@@ -19,7 +22,9 @@ use axon_protocol::{Analysis, Query};
 use crate::view::WorkspaceView;
 
 pub(crate) use aspects::aspects_of;
+pub(crate) use output::written;
 pub(crate) use text::Text;
+pub use vocabulary::Vocabulary;
 pub(crate) use words::{is_filling, is_surveying};
 
 /// What the structure of a request shows; the facts that scores and warnings are made from.
@@ -42,13 +47,14 @@ impl Facts<'_> {
     }
 }
 
-/// Analyses a query, knowing the files of its workspace where there is one.
-pub fn analyze(query: &Query, view: Option<&WorkspaceView>) -> Analysis {
+/// Analyses a query, knowing the files of its workspace where there is one, and the words by which the strategies in force
+/// name what they look at.
+pub fn analyze(query: &Query, view: Option<&WorkspaceView>, vocabulary: &Vocabulary) -> Analysis {
     let text = Text::new(&query.query);
     let parts = parts::parts(&text);
     let named = paths::named(&text, view);
     let facts = Facts {
-        aspects: aspects::aspects(&text, &parts),
+        aspects: aspects::aspects(&text, &parts, vocabulary),
         keywords: names::keywords(&text, &parts),
         symbols: names::symbols(&text),
         quotes: names::quotes(&text),
@@ -59,7 +65,7 @@ pub fn analyze(query: &Query, view: Option<&WorkspaceView>) -> Analysis {
         view,
     };
     let complexity = score::complexity(&facts);
-    let shape = score::shape(&facts, complexity.value);
+    let shape = shape::shape(&facts, complexity.value);
     let mut warnings = warnings::warnings(&facts);
     warnings.extend(named.warnings);
     Analysis {
@@ -77,5 +83,7 @@ pub fn analyze(query: &Query, view: Option<&WorkspaceView>) -> Analysis {
     }
 }
 
+#[cfg(test)]
+mod evaluation;
 #[cfg(test)]
 mod tests;

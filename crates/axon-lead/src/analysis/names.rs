@@ -45,8 +45,23 @@ pub(super) fn symbols(text: &Text<'_>) -> Vec<String> {
         Kind::Quote => is_identifier(token.text) && token.text.contains(['_', ':']),
         _ => false,
     });
-    unique(named.map(|token| token.text.trim_end_matches("()").to_owned()))
+    let names = named.map(|token| token.text.trim_end_matches("()").to_owned());
+    unique(names.filter(|name| !OF_EVERY_FAILURE.contains(&name.as_str())))
 }
+
+/// Names that runtimes write around any failure, and that no workspace defines.
+const OF_EVERY_FAILURE: &[&str] = &[
+    "Result::unwrap",
+    "Option::unwrap",
+    "Result::expect",
+    "Option::expect",
+    "RUST_BACKTRACE",
+    "Err",
+    "Ok",
+    "None",
+    "Some",
+    "NoneType",
+];
 
 /// Quoted texts that are no names, such as messages of errors.
 pub(super) fn quotes(text: &Text<'_>) -> Vec<String> {
@@ -58,7 +73,24 @@ pub(super) fn quotes(text: &Text<'_>) -> Vec<String> {
         Kind::Code => !is_identifier(token.text) && !is_path(token.text),
         _ => false,
     });
-    unique(quoted.map(|token| token.text.trim().to_owned()))
+    // What a program printed quotes names of its own; only whole messages tell where to look.
+    let printed = |token: &&super::text::Token<'_>| {
+        let around = text.sentences.iter().find(|sentence| {
+            text.tokens[sentence.tokens.clone()]
+                .iter()
+                .any(|t| t.span == token.span)
+        });
+        around.is_some_and(|sentence| sentence.printed)
+    };
+    let quoted = quoted.filter(|token| token.text.contains(char::is_whitespace) || !printed(token));
+    let quoted = quoted.map(|token| token.text.trim().to_owned());
+    let messages = text
+        .source
+        .split('\n')
+        .zip(super::output::printed(text.source))
+        .filter(|(_, printed)| *printed)
+        .filter_map(|(line, _)| super::output::message(line));
+    unique(quoted.chain(messages.map(str::to_owned)))
 }
 
 pub(super) fn is_path(text: &str) -> bool {
@@ -93,7 +125,7 @@ static COMPARISONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"(?is)\bhow\s+(?:do|does)\s+(?P<list>.+?)\s+(?:differ|compare)\b",
         r"(?is)\b(?:compar(?:e|ing)|contrast(?:ing)?|weigh)\s+(?P<a>.+?)\s+(?:with|to|against|versus|vs\.?|and)\s+(?P<b>.+)",
         r"(?is)\b(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,2}?)\s+(?:versus|vs\.?)\s+(?P<b>.+)",
-        r"(?is)\b(?:better|faster|simpler|safer|cheaper|prefer(?:able)?|choose|pick|use|between)\b[^.?!]*?[,:]?\s+(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,3}?)\s+or\s+(?P<b>[\w`./:-]+(?:\s+[\w`./:-]+){0,3})\s*\?",
+        r"(?is)\b(?:better|faster|simpler|safer|cheaper|prefer(?:able)?|choose|pick|use|between)\b[^.?!]*?[,:]?\s+(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,3}?)\s+or\s+(?P<b>[\w`./:-]+(?:\s+[\w`./:-]+){0,8}?)\s*\?",
         r"(?is)\b(?:pros and cons|advantages|benefits)\s+of\s+(?P<a>.+?)\s+(?:over|versus|vs\.?|compared\s+(?:to|with))\s+(?P<b>.+)",
     ]
     .iter()
@@ -178,9 +210,18 @@ fn separate(list: &str) -> Vec<String> {
     };
     separator
         .split(list)
+        .map(without_place)
         .map(clean_subject)
         .filter(|subject| !subject.is_empty())
         .collect()
+}
+
+/// A thing compared without the place where all of them are: `the clock cache in docs/`. Names are masked here.
+fn without_place(subject: &str) -> &str {
+    match subject.rfind(" in NAMED") {
+        Some(at) if at > 0 => &subject[..at],
+        _ => subject,
+    }
 }
 
 fn clean_subject(subject: &str) -> String {
@@ -233,7 +274,7 @@ mod tests {
         check_subjects(
             "Compare the LRU cache and the clock cache in docs/",
             true,
-            &["LRU cache", "clock cache in docs/"],
+            &["LRU cache", "clock cache"],
         );
         check_subjects("Compare the two cache designs in docs/", true, &[]);
         check_subjects("Redis vs. Memcached for sessions", true, &["Redis", "Memcached"]);

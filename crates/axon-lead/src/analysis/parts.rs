@@ -56,10 +56,14 @@ pub(crate) fn collapse(text: &str) -> String {
 pub(crate) fn parts(text: &Text<'_>) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (index, sentence) in text.sentences.iter().enumerate() {
+        if sentence.printed {
+            continue;
+        }
         let heads = heads(text, sentence);
         for (position, head) in heads.iter().enumerate() {
             let start = match position {
                 0 => sentence.tokens.start,
+                _ if head.passive => thing_before(text, heads[position - 1].index, head.index),
                 _ => boundary(text, heads[position - 1].index, head.index),
             };
             if position > 0
@@ -170,6 +174,15 @@ fn boundary(text: &Text<'_>, last: usize, head: usize) -> usize {
         return comma;
     }
     start
+}
+
+/// Where the part of a participle begins: with the thing that stands before it, behind the last joining word.
+fn thing_before(text: &Text<'_>, last: usize, head: usize) -> usize {
+    let joins = |token: &Token<'_>| token.kind == Kind::Comma || token.is("and");
+    (last + 1..head)
+        .rev()
+        .find(|&at| joins(&text.tokens[at]))
+        .unwrap_or(head)
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub(super) fn named(text: &Text<'_>, view: Option<&WorkspaceView>) -> Named {
                     found[0], found[1]
                 )),
             }
+        } else if token.kind == Kind::Word && token.text.contains('/') && tree.holds(normalised(token.text)) {
+            // `clients/python` could be two words as well; the manifest knows.
+            add(&mut named.paths, normalised(token.text).to_owned());
         } else if let Some(place) = place_name(text, index) {
             let found = tree.places(&place);
             if found.len() <= MATCHES_MAX {
@@ -127,6 +130,10 @@ impl<'a> Tree<'a> {
             .flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at]))
             .collect();
         Self { files, directories }
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        self.files.contains(path) || self.directories.contains(path)
     }
 
     fn all(&self) -> impl Iterator<Item = &'a str> {

@@ -1,8 +1,7 @@
-//! Scores complexity and shape from the facts of a request. Every point given is a reason shown to people.
+//! Scores the complexity of a request from its facts. Every point given is a reason shown to people.
 
-use axon_protocol::{Complexity, Shape};
+use axon_protocol::Complexity;
 
-use super::parts::Part;
 use super::text::Kind;
 use super::{Facts, words};
 use crate::partition::{Relevance, extent};
@@ -169,121 +168,45 @@ fn score_depth(facts: &Facts<'_>, tally: &mut Tally) {
     }
 }
 
-/// How the parts of a query depend on each other.
-pub(super) fn shape(facts: &Facts<'_>, complexity: Complexity) -> Judged<Shape> {
-    let parts = &facts.parts;
-    let linked: Vec<&Part> = parts.iter().filter(|part| !part.needs.is_empty()).collect();
-    let in_line = parts.len() > 1
-        && parts
-            .iter()
-            .enumerate()
-            .skip(1)
-            .all(|(index, part)| part.needs == [index - 1]);
-    // `translate it into French and German, then compare both`: one verb, several things that meet again later.
-    let meets = parts.iter().enumerate().find(|(index, part)| {
-        part.joins && part.needs.len() == 1 && (0..*index).any(|earlier| coordinates(facts, &parts[earlier]))
-    });
-    let (value, reason) = if let Some((index, part)) = meets {
-        (
-            Shape::Graph,
-            format!("part {} (`{}`) brings several things together", index + 1, part.verb),
-        )
-    } else if in_line {
-        (
-            Shape::Chain,
-            format!("each of {} steps needs the one before", parts.len()),
-        )
-    } else if !linked.is_empty() {
-        (
-            Shape::Graph,
-            format!("{} of {} parts need others", linked.len(), parts.len()),
-        )
-    } else if parts.len() > 1 {
-        (
-            Shape::FanOut,
-            format!("{} parts that do not need each other", parts.len()),
-        )
-    } else if let Some(word) = steps_of_nouns(facts) {
-        (
-            Shape::Chain,
-            format!("the things asked for follow each other: `{word}`"),
-        )
-    } else if facts.comparison.subjects.len() > 1 {
-        (
-            Shape::FanOut,
-            "the things compared can be looked at independently".to_owned(),
-        )
-    } else if facts.aspects.len() > 1 {
-        (
-            Shape::FanOut,
-            format!("{} aspects that do not need each other", facts.aspects.len()),
-        )
-    } else if complexity != Complexity::Simple
-        && (surveys(facts) || breadth(facts).is_some() || facts.comparison.compares)
-    {
-        (Shape::FanOut, "the scope can be divided".to_owned())
-    } else if complexity != Complexity::Simple {
-        (
-            Shape::FanOut,
-            "one question, large enough to be looked at from several sides".to_owned(),
-        )
-    } else {
-        (Shape::Single, "one part".to_owned())
-    };
-    let mut reasons = vec![reason];
-    for (index, part) in parts.iter().enumerate().filter(|(_, part)| !part.needs.is_empty()) {
-        let needs = listed(part.needs.iter().map(|need| parts[*need].verb.as_str()));
-        let sign = if part.sign.is_empty() {
-            "it has no input of its own"
-        } else {
-            &part.sign
-        };
-        reasons.push(format!("part {} (`{}`) needs `{needs}`: {sign}", index + 1, part.verb));
-    }
-    Judged { value, reasons }
-}
-
-/// Whether the objects of a part are several: an `and` between them.
-fn coordinates(facts: &Facts<'_>, part: &Part) -> bool {
-    let end = part.tokens.end.max(part.head + 1);
-    // The last word of a part may be the `and` that leads to the next.
-    let body = &facts.text.tokens[part.head + 1..end];
-    body.iter()
-        .take(body.len().saturating_sub(2))
-        .any(|token| token.is("and"))
-}
-
-/// A word of order between nouns, where one verb asks for several things one after another.
-fn steps_of_nouns<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
-    let [part] = facts.parts.as_slice() else { return None };
-    if part.question {
-        return None;
-    }
-    let body = &facts.text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
-    body.windows(2).find_map(|pair| {
-        let joined = pair[0].kind == Kind::Comma || pair[0].is("and");
-        let order = ["then", "afterwards", "finally", "subsequently", "lastly"].contains(&pair[1].lower.as_str());
-        (joined && order).then_some(pair[1].lower.as_str())
-    })
-}
-
 /// Whether some part looks over whatever it is given.
-fn surveys(facts: &Facts<'_>) -> bool {
+pub(super) fn surveys(facts: &Facts<'_>) -> bool {
     facts.parts.iter().any(|part| words::is_surveying(&part.verb))
 }
 
 /// A word that widens the scope, unless what it widens is named.
-fn breadth<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+pub(super) fn breadth<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
     let tokens = &facts.text.tokens;
     tokens.iter().enumerate().find_map(|(index, token)| {
         let next = tokens.get(index + 1);
         // `any idea`, `at all` and `all right` widen nothing.
+        // `an endpoint which returns all parcels` speaks of the parcels.
+        let described = !surveys(facts) && within_description(facts, index);
         let idle = next
             .is_none_or(|next| ["idea", "way", "chance", "right", "case", "good"].contains(&next.lower.as_str()))
             && ["any", "all", "each"].contains(&token.lower.as_str())
             || token.is("any") && facts.parts.first().is_some_and(|part| part.question);
-        (token.kind == Kind::Word && words::is_breadth(&token.lower) && !idle).then_some(token.lower.as_str())
+        (token.kind == Kind::Word && words::is_breadth(&token.lower) && !idle && !described)
+            .then_some(token.lower.as_str())
     })
+}
+
+/// Whether a word stands in a clause that describes a thing: behind a noun and `which` or `that`.
+fn within_description(facts: &Facts<'_>, index: usize) -> bool {
+    let tokens = &facts.text.tokens;
+    let sentence = facts
+        .text
+        .sentences
+        .iter()
+        .find(|sentence| sentence.tokens.contains(&index));
+    let Some(sentence) = sentence else { return false };
+    let names = |token: &super::text::Token<'_>| {
+        token.is_named()
+            || (token.kind == Kind::Word
+                && !words::is_stop(&token.lower)
+                && (!words::is_verb(&token.lower) || words::is_also_noun(&token.lower)))
+    };
+    (sentence.tokens.start + 1..index)
+        .any(|at| ["which", "that", "who", "whose"].contains(&tokens[at].lower.as_str()) && names(&tokens[at - 1]))
 }
 
 /// Whether the workspace as such is named: `this repository`, not `a workspace`.
@@ -305,7 +228,7 @@ fn names_directory(facts: &Facts<'_>) -> bool {
     !facts.paths.iter().all(is_file)
 }
 
-fn listed<'a>(items: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn listed<'a>(items: impl Iterator<Item = &'a str>) -> String {
     items.map(shortened).collect::<Vec<_>>().join(", ")
 }
 

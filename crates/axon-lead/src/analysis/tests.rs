@@ -1,15 +1,24 @@
 //! Requests of many kinds, with what the analysis should make of them.
 
+use std::sync::LazyLock;
+
 use axon_protocol::{Complexity, Query, Shape};
 
 use super::*;
+use crate::strategy::Library;
 use crate::view::samples::{repository, view};
+
+/// The analysis with the words of the built-in strategies.
+fn analyzed(query: &Query, view: Option<&WorkspaceView>) -> Analysis {
+    static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::builtin().expect("sound"));
+    analyze(query, view, LIBRARY.vocabulary())
+}
 
 use Complexity::{Complex, Medium, Simple};
 use Shape::{Chain, FanOut, Graph, Single};
 
 fn check(source: &str, complexity: Complexity, shape: Shape) {
-    let analysis = analyze(&Query::new(source), Some(&repository()));
+    let analysis = analyzed(&Query::new(source), Some(&repository()));
     assert_eq!(
         (analysis.complexity, analysis.shape),
         (complexity, shape),
@@ -135,7 +144,7 @@ fn parts_that_meet_are_graphs() {
 }
 
 fn check_warning(source: &str, expected: &str) {
-    let analysis = analyze(&Query::new(source), Some(&repository()));
+    let analysis = analyzed(&Query::new(source), Some(&repository()));
     match expected {
         "" => assert_eq!(analysis.warnings, Vec::<String>::new(), "{source}"),
         _ => assert!(
@@ -177,15 +186,15 @@ fn the_size_of_the_scope_counts() {
             .collect::<Vec<_>>(),
     );
     let query = Query::new("Review this repository for panics and unhandled errors");
-    assert_eq!(analyze(&query, Some(&large)).complexity, Complex);
-    assert_eq!(analyze(&query, None).complexity, Medium);
+    assert_eq!(analyzed(&query, Some(&large)).complexity, Complex);
+    assert_eq!(analyzed(&query, None).complexity, Medium);
     let narrow = Query::new("Review src/m1/f1.rs for panics");
-    assert_eq!(analyze(&narrow, Some(&large)).complexity, Simple);
+    assert_eq!(analyzed(&narrow, Some(&large)).complexity, Simple);
 }
 
 #[test]
 fn names_are_found() {
-    let analysis = analyze(
+    let analysis = analyzed(
         &Query::new("Why does `publish` in crates/bus print \"stream is full\" when DeadLetter::retry() runs?"),
         Some(&repository()),
     );
@@ -213,7 +222,7 @@ fn odd_requests_do_no_harm() {
         "compare vs and or",
         &long,
     ] {
-        let analysis = analyze(&Query::new(source), Some(&repository()));
+        let analysis = analyzed(&Query::new(source), Some(&repository()));
         assert!(!analysis.shape_reasons.is_empty());
     }
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::output::printed;
+
 /// A quote longer than this many bytes is taken for a stray quotation mark.
 const QUOTE_BYTES_MAX: usize = 8_000;
 
@@ -60,6 +62,8 @@ pub(crate) struct Sentence {
     pub question: bool,
     /// It is an item of a list.
     pub item: Option<Item>,
+    /// A program printed it: nothing in it asks.
+    pub printed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl<'a> Text<'a> {
             sentences: Vec::new(),
             start: 0,
             item: None,
+            printed: false,
         };
         cutter.run();
         Self {
@@ -115,15 +120,25 @@ struct Cutter<'a> {
     sentences: Vec<Sentence>,
     start: usize,
     item: Option<Item>,
+    printed: bool,
 }
 
 impl<'a> Cutter<'a> {
     fn run(&mut self) {
         let source = self.source;
+        let printed = printed(source);
         let mut at = 0;
         let mut line_start = true;
+        self.printed = printed.first().copied().unwrap_or_default();
         while let Some(c) = source[at..].chars().next() {
             if c == '\n' {
+                // Fences and quotes span lines, so that lines are counted where the text is.
+                let line = source[..at].bytes().filter(|byte| *byte == b'\n').count() + 1;
+                let next = printed.get(line).copied().unwrap_or_default();
+                if self.printed || next {
+                    self.end(false);
+                }
+                self.printed = next;
                 at = self.line_break(at);
                 line_start = true;
                 continue;
@@ -134,7 +149,9 @@ impl<'a> Cutter<'a> {
             }
             if line_start {
                 line_start = false;
-                if let Some((item, length)) = list_marker(&source[at..]) {
+                if !self.printed
+                    && let Some((item, length)) = list_marker(&source[at..])
+                {
                     self.end(false);
                     self.item = Some(item);
                     at += length;
@@ -237,8 +254,9 @@ impl<'a> Cutter<'a> {
         if !tokens.is_empty() {
             self.sentences.push(Sentence {
                 tokens,
-                question,
+                question: question && !self.printed,
                 item: self.item,
+                printed: self.printed,
             });
             let at = self.tokens.last().map_or(0, |token| token.span.end);
             self.push(Kind::End, "", at..at);
@@ -252,23 +270,22 @@ fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// Where the quotation that begins with `rest` is closed; nothing where no mark closes it near by.
 fn closing_mark(rest: &str, mark: char) -> Option<usize> {
-    let limit = rest
+    // The end of the last character that is looked at, which may take several bytes.
+    let end = rest
         .char_indices()
-        .map(|(at, _)| at)
-        .take_while(|at| *at <= QUOTE_BYTES_MAX)
-        .last()?;
+        .take_while(|(at, _)| *at <= QUOTE_BYTES_MAX)
+        .last()
+        .map(|(at, c)| at + c.len_utf8())?;
     let mut from = 0;
-    while let Some(found) = rest[from..=limit.max(from)].find(mark) {
+    while let Some(found) = rest[from..end].find(mark) {
         let at = from + found;
-        let after = rest[at + mark.len_utf8()..].chars().next();
-        // An apostrophe inside a word closes nothing.
-        if !matches!(mark, '\'' | '’') || !after.is_some_and(char::is_alphanumeric) {
-            return (at > 0).then_some(at);
-        }
         from = at + mark.len_utf8();
-        if from > limit {
-            break;
+        let inside_word = rest[from..].chars().next().is_some_and(char::is_alphanumeric);
+        // An apostrophe inside a word closes nothing.
+        if !matches!(mark, '\'' | '’') || !inside_word {
+            return (at > 0).then_some(at);
         }
     }
     None
@@ -429,6 +446,10 @@ mod tests {
             &[(Kind::Quote, "no such file"), (Kind::Quote, "a, b")],
         );
         check("don't touch users' data, it's mine", &[]);
+        // A mark that nothing closes, before a last character of several bytes.
+        check("it says \"no such file…", &[]);
+        check("why does `café", &[]);
+        check("“so é", &[]);
         check(
             "foo::bar() calls snake_case and CamelCase",
             &[

@@ -1,14 +1,12 @@
-//! The words by which people name the qualities of software: those of the templates of reviews, and the usual names of
+//! The words by which people name the qualities of software: those of the templates in force, and the usual names of
 //! what no template covers. It matches words; it never judges whether a request means them.
 
-use std::sync::LazyLock;
+use axon_protocol::StrategyDefinition;
 
 use super::text::{Kind, Token};
 use super::words;
-use crate::strategy::{ANY_ASPECT, Library};
+use crate::strategy::ANY_ASPECT;
 
-/// The strategy whose templates name the qualities of software.
-const REVIEWS: &str = "code_review";
 /// Words that may stand between two words of a phrase: `ignore an error`, `swallows any of the errors`.
 const GAP_WORDS_MAX: usize = 3;
 
@@ -30,57 +28,68 @@ compatibility: portability, interoperability";
 const NARROWER: &[(&str, &[&str])] = &[("panics", &["panic", "panics", "crashes"])];
 
 /// Phrases and the aspects they name.
-pub(super) struct Vocabulary {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vocabulary {
     phrases: Vec<Phrase>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Phrase {
     aspect: String,
     words: Vec<String>,
 }
 
-static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
-    let mut phrases = Vec::new();
-    let mut add = |aspect: &str, text: &str| {
-        phrases.push(Phrase {
-            aspect: aspect.to_owned(),
-            words: text.to_lowercase().split_whitespace().map(str::to_owned).collect(),
-        });
-    };
-    let library = Library::builtin().ok();
-    let reviews = library.as_ref().and_then(|library| library.get(REVIEWS));
-    // The first template covers everything: its words name no aspect.
-    for template in reviews
-        .iter()
-        .flat_map(|definition| definition.templates.iter().skip(1))
-    {
-        if template.aspect == ANY_ASPECT {
-            continue;
-        }
-        add(&template.aspect, &template.aspect);
-        template.synonyms.iter().for_each(|word| add(&template.aspect, word));
-    }
-    for (aspect, others) in OTHERS.lines().filter_map(|line| line.split_once(": ")) {
-        add(aspect, aspect);
-        others.split(", ").for_each(|word| add(aspect, word));
-    }
-    Vocabulary { phrases }
-});
-
-/// The words for qualities of software.
-pub(super) fn reviews() -> &'static Vocabulary {
-    &VOCABULARY
-}
-
 impl Vocabulary {
+    /// The words of some strategies' templates, earlier ones first, and the usual names of what no template covers.
+    pub fn of<'a>(definitions: impl IntoIterator<Item = &'a StrategyDefinition>) -> Self {
+        let mut vocabulary = Self::default();
+        // The first template of a strategy covers everything: its words name no aspect.
+        let templates = definitions
+            .into_iter()
+            .flat_map(|definition| definition.templates.iter().skip(1));
+        for template in templates.filter(|template| template.aspect != ANY_ASPECT) {
+            vocabulary.add(&template.aspect, &template.aspect);
+            template
+                .synonyms
+                .iter()
+                .for_each(|word| vocabulary.add(&template.aspect, word));
+        }
+        for (aspect, others) in OTHERS.lines().filter_map(|line| line.split_once(": ")) {
+            vocabulary.add(aspect, aspect);
+            others.split(", ").for_each(|word| vocabulary.add(aspect, word));
+        }
+        vocabulary
+    }
+
+    fn add(&mut self, aspect: &str, text: &str) {
+        let words: Vec<String> = text.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        // Of several strategies that have a word the first one names it.
+        if !words.is_empty() && !self.phrases.iter().any(|phrase| phrase.words == words) {
+            self.phrases.push(Phrase {
+                aspect: aspect.to_owned(),
+                words,
+            });
+        }
+    }
+
     /// The aspects that these words name, in order; of phrases that begin at the same word the longest counts.
     pub(super) fn aspects_in(&self, tokens: &[Token<'_>]) -> Vec<String> {
+        self.found_in(tokens, 1)
+    }
+
+    /// The same by phrases of several words alone: a single word of a strategy's own is said in passing too often.
+    pub(crate) fn aspects_by_phrase(&self, tokens: &[Token<'_>]) -> Vec<String> {
+        self.found_in(tokens, 2)
+    }
+
+    fn found_in(&self, tokens: &[Token<'_>], words_min: usize) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         let mut at = 0;
         while at < tokens.len() {
             let here = self
                 .phrases
                 .iter()
+                .filter(|phrase| phrase.words.len() >= words_min)
                 .filter_map(|phrase| Some((phrase, length(&tokens[at..], &phrase.words)?)))
                 .max_by_key(|(phrase, _)| (phrase.words.len(), phrase.words.iter().map(String::len).sum::<usize>()));
             match here {
@@ -94,6 +103,17 @@ impl Vocabulary {
             }
         }
         found
+    }
+
+    /// Whether a word is one of those that name qualities.
+    pub(crate) fn knows(&self, word: &str) -> bool {
+        self.phrases
+            .iter()
+            .flat_map(|phrase| &phrase.words)
+            .any(|known| match known.strip_suffix('*') {
+                Some(stem) => word.starts_with(stem),
+                None => known == word || is_misspelled(word, known),
+            })
     }
 
     /// The usual name of an item that says less than the aspect it means.
@@ -127,6 +147,55 @@ fn matches(token: &Token<'_>, word: &str) -> bool {
     token.kind == Kind::Word
         && match word.strip_suffix('*') {
             Some(stem) => token.lower.starts_with(stem),
-            None => token.lower == word,
+            None => token.lower == word || is_misspelled(&token.lower, word),
         }
+}
+
+/// Letters a word must have before it can be recognised in spite of a mistake.
+const MISSPELLED_CHARS_MIN: usize = 7;
+
+/// Whether a word is another one with one letter missing, added, changed or exchanged with its neighbour; never a word that
+/// is known by itself.
+fn is_misspelled(written: &str, word: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (written.chars().collect(), word.chars().collect());
+    if a.len().min(b.len()) < MISSPELLED_CHARS_MIN || a.len().abs_diff(b.len()) > 1 || a[0] != b[0] {
+        return false;
+    }
+    if words::is_verb(written) || words::is_stop(written) || words::gerund_base(written).is_some() {
+        return false;
+    }
+    let start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[start..], &b[start..]);
+    let same = |a: &[char], b: &[char]| a == b;
+    match a.len().cmp(&b.len()) {
+        std::cmp::Ordering::Less => same(a, &b[1..]),
+        std::cmp::Ordering::Greater => same(&a[1..], b),
+        std::cmp::Ordering::Equal => {
+            a.is_empty()
+                || same(&a[1..], &b[1..])
+                || (a.len() > 1 && a[0] == b[1] && a[1] == b[0] && same(&a[2..], &b[2..]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mistake_in_a_long_word_is_forgiven() {
+        for (written, word, expected) in [
+            ("securty", "security", true),
+            ("arhitecture", "architecture", true),
+            ("perfromance", "performance", true),
+            ("documentaton", "documentation", true),
+            ("concurrancy", "concurrency", true),
+            ("looking", "locking", false),
+            ("currency", "concurrency", false),
+            ("latent", "latency", false),
+            ("race", "rate", false),
+        ] {
+            assert_eq!(is_misspelled(written, word), expected, "{written} {word}");
+        }
+    }
 }

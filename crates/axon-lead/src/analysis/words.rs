@@ -285,6 +285,42 @@ pub(super) fn gerund_base(word: &str) -> Option<String> {
         .find(|base| VERBS.contains(base.as_str()))
 }
 
+/// The base form of a verb that may stand as a participle (`translated`, `written`), if it is a known verb.
+pub(super) fn participle_base(word: &str) -> Option<String> {
+    const IRREGULAR: &[(&str, &str)] = &[
+        ("written", "write"),
+        ("sent", "send"),
+        ("made", "make"),
+        ("found", "find"),
+        ("built", "build"),
+        ("drawn", "draw"),
+        ("split", "split"),
+        ("put", "put"),
+        ("read", "read"),
+        ("brought", "bring"),
+        ("taken", "take"),
+        ("shown", "show"),
+        ("bought", "buy"),
+        ("set", "set"),
+        ("cut", "crop"),
+    ];
+    if let Some((_, base)) = IRREGULAR.iter().find(|(form, _)| *form == word) {
+        return Some((*base).to_owned());
+    }
+    let stem = word.strip_suffix("ed")?;
+    let undoubled = stem.get(..stem.len().saturating_sub(1)).unwrap_or(stem);
+    let with_y = stem.strip_suffix('i').map(|stem| format!("{stem}y"));
+    [
+        Some(stem.to_owned()),
+        Some(format!("{stem}e")),
+        with_y,
+        Some(undoubled.to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|base| VERBS.contains(base.as_str()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +334,14 @@ mod tests {
             ("thing", ""),
         ] {
             assert_eq!(gerund_base(gerund).unwrap_or_default(), base);
+        }
+        for (participle, base) in [
+            ("translated", "translate"),
+            ("summarised", "summarise"),
+            ("written", "write"),
+            ("red", ""),
+        ] {
+            assert_eq!(participle_base(participle).unwrap_or_default(), base);
         }
         for (noun, verb) in [
             ("translation", "translate"),

@@ -1,12 +1,14 @@
 //! Divides a query into inquiries: what is to be found out, each by its own template, and which needs which. Scopes come
 //! later; one inquiry may become several tasks with a scope each.
 
-use axon_protocol::{Analysis, Complexity, DelegationTemplate, Query, Shape, StrategyDefinition};
+use std::collections::BTreeMap;
+
+use axon_protocol::{Analysis, Complexity, DelegationTemplate, Query, Shape, StrategyDefinition, TemplateScope};
 
 use super::error::PlanError;
 use crate::analysis::parts::{Part, parts};
-use crate::analysis::{Text, analyze, aspects_of, is_filling, is_surveying};
-use crate::strategy::{ANY_ASPECT, template_for};
+use crate::analysis::{Text, Vocabulary, analyze, aspects_of, is_filling, is_surveying};
+use crate::strategy::{ANY_ASPECT, GENERAL, Library, template_for};
 use crate::view::WorkspaceView;
 
 /// Longest label of a part of a query that names an aspect, in characters.
@@ -15,6 +17,8 @@ const LABEL_CHARS_MAX: usize = 72;
 /// One thing to find out.
 #[derive(Debug)]
 pub(super) struct Inquiry<'a> {
+    /// The strategy it is worked on by.
+    pub definition: &'a StrategyDefinition,
     /// How its tasks are written.
     pub template: &'a DelegationTemplate,
     /// The aspect, as the answer will name it.
@@ -25,10 +29,17 @@ pub(super) struct Inquiry<'a> {
     pub focus: Vec<String>,
     /// Earlier inquiries whose results it needs.
     pub needs: Vec<usize>,
-    /// Whether its scope may be divided among several tasks.
-    pub divisible: bool,
+    /// Whether it is about one thing, however large that is.
+    pub one: bool,
     /// What the findings should answer besides what its template asks.
     pub questions: Vec<String>,
+}
+
+impl Inquiry<'_> {
+    /// Whether its scope may be divided among several tasks.
+    pub(super) fn divisible(&self) -> bool {
+        !self.one && self.template.scope == TemplateScope::Divided
+    }
 }
 
 /// A part of the query that is a task of its own.
@@ -47,6 +58,7 @@ pub(super) struct Source<'a> {
     pub query: &'a Query,
     pub analysis: &'a Analysis,
     pub definition: &'a StrategyDefinition,
+    pub library: &'a Library,
     pub view: Option<&'a WorkspaceView>,
     /// Most inquiries.
     pub most: usize,
@@ -82,11 +94,17 @@ pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Vec<Inquiry<'a>>, Pla
 
 /// Everything in one task.
 fn single<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Inquiry<'a> {
-    let (template, aspect) = match source.analysis.aspects.as_slice() {
-        [aspect] => covering(source.definition, aspect, &[]).unwrap_or((whole, aspect)),
+    let text = Text::new(&source.query.query);
+    let own = Vocabulary::of([source.definition]).aspects_by_phrase(&text.tokens);
+    let (template, aspect) = match (source.analysis.aspects.as_slice(), own.as_slice()) {
+        ([aspect], _) => covering(source.definition, aspect, &[]).unwrap_or((whole, aspect)),
+        // What the strategy itself has a word for is what is asked.
+        ([], [own]) | ([_, ..], [own]) => match template_for(source.definition, own) {
+            Some(template) => (template, template.aspect.as_str()),
+            None => (whole, whole.aspect.as_str()),
+        },
         _ => (whole, whole.aspect.as_str()),
     };
-    let text = Text::new(&source.query.query);
     let parts = parts(&text);
     let questions = match parts.len() {
         0 | 1 => Vec::new(),
@@ -104,12 +122,13 @@ fn single<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Inquiry<'a>
 
 fn plain<'a>(template: &'a DelegationTemplate, source: &Source<'a>) -> Inquiry<'a> {
     Inquiry {
+        definition: source.definition,
         template,
         aspect: template.aspect.clone(),
         part: None,
         focus: source.analysis.paths.clone(),
         needs: Vec::new(),
-        divisible: true,
+        one: false,
         questions: Vec::new(),
     }
 }
@@ -121,7 +140,6 @@ fn of_parts<'a>(
     parts: &[Part],
     whole: &'a DelegationTemplate,
 ) -> Vec<Inquiry<'a>> {
-    let any = any_aspect(source.definition).unwrap_or(whole);
     // Steps of a chain cost time, not workers: they need not fit the number of workers.
     let most = if source.analysis.shape == Shape::Chain {
         source.most.max(4)
@@ -132,6 +150,9 @@ fn of_parts<'a>(
     let mut inquiries: Vec<Inquiry<'a>> = Vec::with_capacity(kept);
     for (index, part) in parts[..kept].iter().enumerate() {
         let mut label = part.label(text);
+        if let Some(before) = inquiries.iter().rev().find_map(|inquiry| inquiry.part.as_ref()) {
+            label = told_in_full(&label, &before.label);
+        }
         let mut needs = part.needs.clone();
         if index + 1 == kept {
             for rest in &parts[kept..] {
@@ -141,7 +162,7 @@ fn of_parts<'a>(
             needs.sort_unstable();
             needs.dedup();
         }
-        let analysis = analyze(&Query::new(&label), source.view);
+        let analysis = analyze(&Query::new(&label), source.view, source.library.vocabulary());
         let mut focus = analysis.paths.clone();
         if focus.is_empty() {
             for &need in &needs {
@@ -150,15 +171,18 @@ fn of_parts<'a>(
             focus.sort_unstable();
             focus.dedup();
         }
+        let definition = strategy_of(source, &label, &analysis);
+        let any = any_aspect(definition).unwrap_or(whole);
         let named = match analysis.aspects.as_slice() {
-            [aspect] => template_for(source.definition, aspect),
+            [aspect] => template_for(definition, aspect),
             _ => None,
         };
         inquiries.push(Inquiry {
+            definition,
             template: named.unwrap_or(any),
             aspect: unused(&shortened(&label), &inquiries),
             focus,
-            divisible: needs.is_empty(),
+            one: !needs.is_empty(),
             needs,
             questions: vec![asked(&label, part.question)],
             part: Some(PartOf {
@@ -171,6 +195,45 @@ fn of_parts<'a>(
     inquiries
 }
 
+/// A part with `the one of …` replaced by what the part before calls it: each task is read by itself.
+fn told_in_full(label: &str, before: &str) -> String {
+    for preposition in ["of", "in", "for", "from"] {
+        for short in ["the one", "that", "the same"] {
+            let Some(at) = label.find(&format!(" {short} {preposition} ")) else {
+                continue;
+            };
+            let Some(end) = before.find(&format!(" {preposition} ")) else {
+                continue;
+            };
+            let Some(start) = before[..end].find(" the ") else {
+                continue;
+            };
+            return format!(
+                "{}{}{}",
+                &label[..at],
+                &before[start..end],
+                &label[at + 1 + short.len()..]
+            );
+        }
+    }
+    label.to_owned()
+}
+
+/// Score from which a part is clearly the work of another strategy than the whole: one pattern of it matches.
+const OWN_STRATEGY_SCORE_MIN: f64 = 1.0;
+
+/// The strategy of a part: its own where that is clear, else that of the whole. `Describe X, then write tests for it` is
+/// research and testing.
+fn strategy_of<'a>(source: &Source<'a>, label: &str, analysis: &Analysis) -> &'a StrategyDefinition {
+    let selected = source
+        .library
+        .select(analysis, &Query::new(label), &BTreeMap::new(), u64::MAX);
+    if selected.name == GENERAL || selected.score < OWN_STRATEGY_SCORE_MIN {
+        return source.definition;
+    }
+    source.library.get(&selected.name).unwrap_or(source.definition)
+}
+
 /// Whether the parts say nothing but which aspects of one thing to look at: `Review X. Which functions are risky? Where
 /// could it panic?`
 fn names_only_aspects(source: &Source<'_>, text: &Text<'_>, parts: &[Part]) -> bool {
@@ -180,7 +243,7 @@ fn names_only_aspects(source: &Source<'_>, text: &Text<'_>, parts: &[Part]) -> b
         return false;
     }
     let body = |part: &Part| &text.tokens[part.head + 1..part.tokens.end.max(part.head + 1)];
-    let judged = |part: &Part| !aspects_of(text, part).is_empty();
+    let judged = |part: &Part| !aspects_of(text, part, source.library.vocabulary()).is_empty();
     // What names a place beside the first part means that place alone.
     parts.iter().enumerate().all(|(index, part)| {
         let names = body(part).iter().any(|token| token.is_named());
@@ -196,44 +259,97 @@ fn names_only_aspects(source: &Source<'_>, text: &Text<'_>, parts: &[Part]) -> b
     })
 }
 
-/// One inquiry for each thing compared; the aspects of the comparison are questions to each.
+/// The template that sets side by side what others found of each thing compared.
+const DIFFERENCES: &str = "differences";
+
+/// One inquiry for each thing compared, and one that sets them side by side where the strategy knows how; where several
+/// aspects are asked for, one for each aspect that looks at all of the things.
 fn of_subjects<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Vec<Inquiry<'a>> {
+    let analysis = source.analysis;
+    let differences = template_for(source.definition, DIFFERENCES);
+    if differences.is_some() && analysis.aspects.len() > 1 {
+        let mut inquiries = of_aspects(source, whole);
+        let things = quoted(&analysis.subjects);
+        for inquiry in &mut inquiries {
+            inquiry.one = true;
+            inquiry.focus = paths_of_all(analysis);
+            inquiry.questions = vec![format!("How do {things} differ in {}?", inquiry.aspect)];
+        }
+        return inquiries;
+    }
     let any = any_aspect(source.definition).unwrap_or(whole);
-    let subjects = joined(&source.analysis.subjects, source.most);
-    let questions = |subject: &str| -> Vec<String> {
-        let aspects = source.analysis.aspects.iter();
-        aspects
-            .map(|aspect| format!("What about {aspect} in {subject}?"))
-            .collect()
-    };
-    subjects
+    let subjects = joined(&analysis.subjects, source.most);
+    let mut inquiries: Vec<Inquiry<'a>> = subjects
         .iter()
-        .map(|subject| {
-            let named: Vec<String> = source
-                .analysis
-                .paths
+        .map(|subject| Inquiry {
+            aspect: subject.clone(),
+            focus: paths_of(subject, analysis),
+            one: true,
+            questions: analysis
+                .aspects
                 .iter()
-                .filter(|path| {
-                    let last = path.rsplit('/').next().unwrap_or(path);
-                    subject
-                        .split_whitespace()
-                        .any(|word| word.trim_end_matches('/') == path.as_str() || word == last)
-                })
-                .cloned()
-                .collect();
-            Inquiry {
-                aspect: subject.clone(),
-                focus: if named.is_empty() {
-                    source.analysis.paths.clone()
-                } else {
-                    named
-                },
-                divisible: false,
-                questions: questions(subject),
-                ..plain(any, source)
-            }
+                .map(|aspect| format!("What about {aspect} in “{subject}”?"))
+                .collect(),
+            ..plain(any, source)
         })
-        .collect()
+        .collect();
+    if let Some(template) = differences {
+        inquiries.push(Inquiry {
+            aspect: unused(&template.aspect, &inquiries),
+            needs: (0..inquiries.len()).collect(),
+            focus: paths_of_all(analysis),
+            questions: analysis
+                .aspects
+                .iter()
+                .map(|aspect| format!("How do {} differ in {aspect}?", quoted(&subjects)))
+                .collect(),
+            ..plain(template, source)
+        });
+    }
+    inquiries
+}
+
+/// `“a”, “b” and “c”`.
+fn quoted(things: &[String]) -> String {
+    super::in_words(&things.iter().map(|thing| format!("“{thing}”")).collect::<Vec<_>>())
+}
+
+fn names(subject: &str, path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    subject
+        .split_whitespace()
+        .any(|word| word.trim_end_matches('/') == path || word == last)
+}
+
+/// The paths that a thing compared names; else those that none of the things names, where all of them are.
+fn paths_of(subject: &str, analysis: &Analysis) -> Vec<String> {
+    let own: Vec<String> = analysis
+        .paths
+        .iter()
+        .filter(|path| names(subject, path))
+        .cloned()
+        .collect();
+    if !own.is_empty() {
+        return own;
+    }
+    let shared = |path: &&String| !analysis.subjects.iter().any(|subject| names(subject, path));
+    analysis.paths.iter().filter(shared).cloned().collect()
+}
+
+/// The paths of all things compared; everything where one of them may be anywhere.
+fn paths_of_all(analysis: &Analysis) -> Vec<String> {
+    let each: Vec<Vec<String>> = analysis
+        .subjects
+        .iter()
+        .map(|subject| paths_of(subject, analysis))
+        .collect();
+    if each.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    let mut all = each.concat();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// One inquiry for each aspect the asker names.

@@ -1,24 +1,31 @@
 //! Writes the plan of a query: what to find out, where, by which task, in which order and within which limits. It is a
 //! pure function of the query, its analysis, the strategy, the allocation and the workspace's files.
 
+mod again;
 mod error;
+mod estimate;
 mod inquiry;
+mod near;
 mod order;
 mod own;
 
 use axon_protocol::{
     Analysis, Budget, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId, ResourceAllocation, SelectedStrategy, Shape,
-    StrategyDefinition, TaskBoundaries, TaskDelegation, TaskId,
+    StrategyDefinition, StrategyStatistics, TaskBoundaries, TaskDelegation, TaskId, TemplateScope,
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::allocation::{deadlines, split};
+use crate::analysis::written;
 use crate::config::Config;
-use crate::partition::{Relevance, extent, partition};
-use crate::view::WorkspaceView;
+use crate::partition::{Relevance, extent, outermost, overlap, partition, without};
+use crate::strategy::Library;
+use crate::view::{WorkspaceView, holds};
+use estimate::{Known, estimate};
 use inquiry::{Inquiry, Source, inquiries};
 
+pub use again::again;
 pub use error::PlanError;
 pub(crate) use error::named;
 pub use order::{batches, ranks};
@@ -30,13 +37,8 @@ pub use own::{OWN_PLAN, own_plan};
 const SCOPE_BYTES_MIN: u64 = 40 * 1024;
 /// Paths named in an objective before the rest is only counted.
 const PATHS_SHOWN_MAX: usize = 4;
-/// Paths of a scope that covers everything; where there are more, the scope is the whole workspace.
-const PATHS_LISTED_MAX: usize = 12;
 /// Longest text of a query within an objective, in characters; the task carries the whole.
 const QUERY_CHARS_MAX: usize = 240;
-/// What one tool call of an analyst takes on average, and the synthesis, in milliseconds: for the estimate alone.
-const CALL_MS: u64 = 120;
-const SYNTHESIS_MS: u64 = 400;
 /// What a scope is called that holds everything.
 const EVERYTHING: &str = "the whole workspace";
 
@@ -53,6 +55,10 @@ pub struct PlanInput<'a> {
     pub selected: SelectedStrategy,
     /// Its definition.
     pub definition: &'a StrategyDefinition,
+    /// What became of its applications, where there were any.
+    pub statistics: Option<&'a StrategyStatistics>,
+    /// The strategies in force: a part of the query may be work for another one than the whole.
+    pub library: &'a Library,
     /// What the query may use.
     pub allocation: ResourceAllocation,
     /// The files of the workspace, where there is one.
@@ -71,6 +77,7 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         query: input.query,
         analysis: &input.analysis,
         definition: input.definition,
+        library: input.library,
         view: input.view,
         most: input
             .allocation
@@ -88,7 +95,8 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
     let writer = Writer {
         input: &input,
         placed: &placed,
-        line: one_line(&input.query.query),
+        paths: input.view.map(near::Paths::of),
+        line: one_line(&written(&input.query.query)),
         tasks_ms: deadlines.tasks_ms.max(1),
     };
     let tasks: Vec<TaskDelegation> = budgets
@@ -116,18 +124,28 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         max_parallel_workers: input.allocation.max_parallel_workers.clamp(1, workers),
         ..input.allocation
     };
+    let (estimated_duration_ms, estimate) = estimate(&Known {
+        allocation: &allocation,
+        tasks: tasks.len(),
+        depth,
+        strategy: &input.selected.name,
+        statistics: input.statistics,
+        min_applications: input.config.min_applications,
+    });
     Ok(ExecutionPlan {
         version: PLAN_VERSION,
         plan_id: input.query_id.as_str().to_owned(),
         query_id: input.query_id.clone(),
         query: input.query.clone(),
         workspace: input.workspace,
-        estimated_duration_ms: estimate(&allocation, tasks.len(), depth),
+        estimated_duration_ms,
+        estimate: Some(estimate),
         resource_allocation: allocation,
         task_delegations: tasks,
         aspects,
         parallelizable,
         synthesis_reserve,
+        stop_rule: input.definition.stop.filter(|_| input.config.early_termination),
         created_at: input.now,
         tasks_deadline: deadlines.tasks,
         deadline: deadlines.answer,
@@ -136,27 +154,18 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
     })
 }
 
-/// How long a plan will take: the waves of its tasks, at the pace of an analyst, and the synthesis.
-fn estimate(allocation: &ResourceAllocation, tasks: usize, depth: usize) -> u64 {
-    let waves = depth.max(tasks.div_ceil(allocation.max_parallel_workers.max(1))) as u64;
-    let task_ms = allocation.max_tool_calls_per_worker as u64 * CALL_MS;
-    waves
-        .saturating_mul(task_ms)
-        .saturating_add(SYNTHESIS_MS)
-        .min(allocation.timeout_ms)
-}
-
 /// An inquiry with a scope: one task.
 struct Placed<'a> {
     inquiry: &'a Inquiry<'a>,
     scope: Vec<String>,
+    /// The scope as an objective names it.
+    named: String,
     needs: Vec<usize>,
 }
 
 /// Gives each inquiry its scopes, as many as there are workers for it and files worth dividing.
 fn place<'a>(inquiries: &'a [Inquiry<'a>], source: &Source<'_>) -> Vec<Placed<'a>> {
-    let relevance = relevance(source.definition);
-    let divisible = inquiries.iter().filter(|inquiry| inquiry.divisible).count();
+    let divisible = inquiries.iter().filter(|inquiry| inquiry.divisible()).count();
     let ordered = inquiries.iter().any(|inquiry| !inquiry.needs.is_empty());
     let spare = if ordered {
         0
@@ -166,9 +175,9 @@ fn place<'a>(inquiries: &'a [Inquiry<'a>], source: &Source<'_>) -> Vec<Placed<'a
     let mut placed: Vec<Placed<'a>> = Vec::new();
     let mut tasks_of: Vec<Vec<usize>> = Vec::with_capacity(inquiries.len());
     let mut seen = 0;
-    for inquiry in inquiries {
+    for (index, inquiry) in inquiries.iter().enumerate() {
         let mut parts = 1;
-        if inquiry.divisible && divisible > 0 {
+        if inquiry.divisible() && divisible > 0 {
             // Spare workers go to the inquiries evenly, the first ones first: they matter most.
             parts += spare / divisible + usize::from(seen < spare % divisible);
             seen += 1;
@@ -179,11 +188,27 @@ fn place<'a>(inquiries: &'a [Inquiry<'a>], source: &Source<'_>) -> Vec<Placed<'a
             .flat_map(|&need| tasks_of[need].iter().copied())
             .collect();
         let first = placed.len();
-        let alone = inquiries.len() == 1;
-        for scope in scopes(source.view, &inquiry.focus, parts, relevance, alone) {
+        let relevance = relevance(inquiry.definition);
+        let focus = focus_of(inquiries, index, source.view);
+        for scope in scopes(source.view, &focus, parts, relevance) {
+            if inquiry.template.scope == TemplateScope::Around && only_files(&scope, source.view) {
+                placed.push(Placed {
+                    inquiry,
+                    named: format!("and around {}", scope_in_words(&scope)),
+                    scope: Vec::new(),
+                    needs: needs.clone(),
+                });
+                continue;
+            }
+            let tests = tests_beside(inquiry, &scope, source.view);
+            let named = match tests.is_empty() {
+                true => scope_in_words(&scope),
+                false => format!("{} (with its tests)", scope_in_words(&scope)),
+            };
             placed.push(Placed {
                 inquiry,
-                scope,
+                scope: outermost(&[scope, tests].concat()),
+                named,
                 needs: needs.clone(),
             });
         }
@@ -192,25 +217,62 @@ fn place<'a>(inquiries: &'a [Inquiry<'a>], source: &Source<'_>) -> Vec<Placed<'a
     placed
 }
 
-fn scopes(
-    view: Option<&WorkspaceView>,
-    focus: &[String],
-    parts: usize,
-    relevance: Relevance,
-    alone: bool,
-) -> Vec<Vec<String>> {
+/// What an inquiry looks at: the paths it names, without those that another inquiry of the same template names more
+/// narrowly. `Check crates for races, and crates/bus for deadlocks` looks at crates/bus once.
+fn focus_of(inquiries: &[Inquiry<'_>], index: usize, view: Option<&WorkspaceView>) -> Vec<String> {
+    let inquiry = &inquiries[index];
+    let Some(view) = view.filter(|_| inquiry.divisible() && inquiry.template.aspect != crate::strategy::ANY_ASPECT)
+    else {
+        return inquiry.focus.clone();
+    };
+    let others = inquiries.iter().enumerate().filter(|(other, theirs)| {
+        *other != index
+            && theirs.template.aspect == inquiry.template.aspect
+            && !theirs.focus.is_empty()
+            && theirs.focus != inquiry.focus
+            && overlap(&theirs.focus, &inquiry.focus)
+    });
+    let mut focus = inquiry.focus.clone();
+    for (_, theirs) in others {
+        let rest = without(view, &focus, &theirs.focus, relevance(inquiry.definition));
+        // Where nothing would be left, the other one is the wider one and leaves this out.
+        if !rest.is_empty() {
+            focus = rest;
+        }
+    }
+    focus
+}
+
+fn only_files(scope: &[String], view: Option<&WorkspaceView>) -> bool {
+    let is_file = |path: &String| view.is_some_and(|view| view.files.iter().any(|file| file.path == *path));
+    !scope.is_empty() && scope.iter().all(is_file)
+}
+
+/// Directories and files of tests that a task has to see beside its scope: those of the packages it is in, and of the whole.
+fn tests_beside(inquiry: &Inquiry<'_>, scope: &[String], view: Option<&WorkspaceView>) -> Vec<String> {
+    let Some(view) = view.filter(|_| inquiry.template.scope == TemplateScope::WithTests && !scope.is_empty()) else {
+        return Vec::new();
+    };
+    let beside = |path: &String| {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        !scope.iter().any(|own| holds(own, path)) && scope.iter().any(|own| holds(parent, own))
+    };
+    view.tests().into_iter().filter(beside).collect()
+}
+
+fn scopes(view: Option<&WorkspaceView>, focus: &[String], parts: usize, relevance: Relevance) -> Vec<Vec<String>> {
     let Some(view) = view else {
         return vec![Vec::new()];
     };
     let (_, bytes) = extent(view, focus, relevance);
     let worth = usize::try_from(bytes / SCOPE_BYTES_MIN).unwrap_or(usize::MAX);
     let parts = parts.min(worth).max(1);
-    if parts == 1 && focus.is_empty() && alone {
+    if parts == 1 && focus.is_empty() {
         return vec![Vec::new()];
     }
-    let mut scopes = partition(view, parts, focus, relevance);
-    if scopes.is_empty() || (scopes.len() == 1 && focus.is_empty() && scopes[0].len() > PATHS_LISTED_MAX) {
-        scopes = vec![focus.to_vec()];
+    let scopes = partition(view, parts, focus, relevance);
+    if scopes.is_empty() {
+        return vec![focus.to_vec()];
     }
     scopes
 }
@@ -233,6 +295,7 @@ fn relevance(definition: &StrategyDefinition) -> Relevance {
 struct Writer<'a> {
     input: &'a PlanInput<'a>,
     placed: &'a [Placed<'a>],
+    paths: Option<near::Paths<'a>>,
     line: String,
     tasks_ms: u64,
 }
@@ -241,31 +304,52 @@ impl Writer<'_> {
     fn delegation(&self, index: usize, budget: Budget) -> TaskDelegation {
         let place = &self.placed[index];
         let (inquiry, template) = (place.inquiry, place.inquiry.template);
-        let scope = scope_in_words(&place.scope);
-        let fill = |text: &str| filled(text, &self.line, &scope, &inquiry.aspect);
+        let scope = &place.named;
+        let fill = |text: &str| filled(text, &self.line, scope, &inquiry.aspect);
         let mut key_questions = inquiry.questions.clone();
-        key_questions.extend(template.key_questions.iter().map(|question| fill(question)));
+        // A step's words are a clause, which no question about an aspect can hold.
+        let fits = |text: &&String| inquiry.part.is_none() || !text.contains("{aspect}");
+        key_questions.extend(
+            template
+                .key_questions
+                .iter()
+                .filter(fits)
+                .map(|question| fill(question)),
+        );
         TaskDelegation {
             task_id: TaskId::from_index(index + 1),
-            objective: self.objective(place, &scope),
+            objective: self.objective(place, scope),
             output_format: self.input.query.output_format,
             allowed_tools: template.allowed_tools.clone(),
             boundaries: TaskBoundaries {
                 scope: place.scope.clone(),
-                constraints: template.constraints.iter().map(|constraint| fill(constraint)).collect(),
+                constraints: self.constraints(inquiry, fill),
                 max_tool_calls: self.input.allocation.max_tool_calls_per_worker.max(1),
                 timeout_ms: self.tasks_ms,
             },
-            priority: self.input.query.priority.unwrap_or(self.input.definition.priority),
-            required_capabilities: self.input.definition.capabilities.clone(),
-            context: self.context(inquiry),
+            priority: self.input.query.priority.unwrap_or(inquiry.definition.priority),
+            required_capabilities: inquiry.definition.capabilities.clone(),
+            context: self.context(place),
             dependencies: place.needs.iter().map(|need| TaskId::from_index(need + 1)).collect(),
             key_questions,
             aspect: inquiry.aspect.clone(),
-            playbook: self.input.definition.name.clone(),
+            playbook: inquiry.definition.name.clone(),
             calls: Vec::new(),
             budget,
+            added: false,
         }
+    }
+
+    fn constraints(&self, inquiry: &Inquiry<'_>, fill: impl Fn(&str) -> String) -> Vec<String> {
+        let constraints = inquiry.template.constraints.iter();
+        constraints
+            .map(|constraint| match inquiry.part {
+                Some(_) if constraint.contains("{aspect}") => {
+                    "Stay with this part: the rest belongs to other tasks".to_owned()
+                }
+                _ => fill(constraint),
+            })
+            .collect()
     }
 
     /// Exactly one sentence.
@@ -292,16 +376,31 @@ impl Writer<'_> {
     }
 
     /// What a worker should know: of its part of the query, and of the whole where the part names nothing.
-    fn context(&self, inquiry: &Inquiry<'_>) -> serde_json::Value {
+    fn context(&self, place: &Placed<'_>) -> serde_json::Value {
+        let inquiry = place.inquiry;
         let whole = &self.input.analysis;
         let part = inquiry.part.as_ref().map_or(whole, |part| &part.analysis);
         let either = |own: &Vec<String>, all: &Vec<String>| if own.is_empty() { all.clone() } else { own.clone() };
+        // Files are looked up by what a question is about, not by the qualities it asks for.
+        let subjects = &whole.subjects;
+        let mut words = match subjects.iter().find(|subject| **subject == inquiry.aspect) {
+            Some(subject) => vec![subject.clone()],
+            None if subjects.is_empty() || inquiry.part.is_some() => either(&part.keywords, &whole.keywords),
+            None => subjects.clone(),
+        };
+        words.retain(|word| !self.input.library.vocabulary().knows(&word.to_lowercase()));
+        let near = self
+            .paths
+            .as_ref()
+            .map(|paths| near::near(paths, &words, &place.scope, relevance(inquiry.definition)));
         json!({
+            "near": near.unwrap_or_default(),
             "keywords": either(&part.keywords, &whole.keywords),
             "symbols": either(&part.symbols, &whole.symbols),
             "quotes": either(&part.quotes, &whole.quotes),
             "paths": either(&part.paths, &whole.paths),
             "subjects": whole.subjects,
+            "aspects": whole.aspects,
             "template": inquiry.template.aspect,
             "shape": Shape::to_string(&whole.shape),
         })
@@ -381,5 +480,7 @@ fn capitalised(text: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod snapshots;
 #[cfg(test)]
 mod tests;

@@ -86,12 +86,15 @@ pub fn own_plan(
             reasons: vec!["the query brings its own plan".to_owned()],
             others: Vec::new(),
         },
-        estimated_duration_ms: super::estimate(&allocation, count, depth),
+        estimated_duration_ms: super::estimate::paced(&allocation, count, depth),
+        estimate: None,
         resource_allocation: allocation,
         task_delegations: tasks,
         aspects,
         parallelizable: depth < count,
         synthesis_reserve,
+        // Who brings a plan wants all of it.
+        stop_rule: None,
         created_at: now,
         tasks_deadline: deadlines.tasks,
         deadline: deadlines.answer,
@@ -244,6 +247,7 @@ fn delegation(
         playbook: String::new(),
         calls: calls.clone(),
         budget,
+        added: false,
     })
 }
 

@@ -22,6 +22,7 @@ pub fn each(visit: &mut impl Visit) {
     visit.message("heartbeat", &heartbeat());
     visit.message("route_announcement", &route_announcement());
     visit.message("control", &Control::Cancel { query_id: query_id() });
+    visit.message("scale_reply", &scale_reply());
     visit.message("plan_record", &plan_record());
     visit.message("strategy_definition", &strategy_definition());
     visit.message("strategy_statistics", &strategy_statistics());
@@ -112,6 +113,7 @@ fn delegation() -> TaskDelegation {
         playbook: "bug_investigation".to_owned(),
         calls: vec![call()],
         budget: Budget { tokens: 500, cents: 2 },
+        added: true,
     }
 }
 
@@ -253,7 +255,16 @@ fn plan() -> ExecutionPlan {
             tokens: 7_500,
             cents: 7,
         },
+        stop_rule: Some(StopRule {
+            confidence_min: Some(0.9),
+            barren_results: Some(3),
+        }),
         estimated_duration_ms: 900,
+        estimate: Some(Estimate {
+            tokens: 1_200,
+            cents: 1.5,
+            basis: "12 applications of code_review".to_owned(),
+        }),
         created_at: at(0),
         tasks_deadline: at(102),
         deadline: at(120),
@@ -266,11 +277,13 @@ fn synthesis_request() -> SynthesisRequest {
         results: vec![ResultReference {
             task_id: task_id("t1"),
             sequence: Some(77),
+            payload: Some(bytes::Bytes::from_static(b"{}")),
         }],
         missing: vec![missing()],
         stop_reason: StopReason::Deadline,
         format: Format::Json,
         retries: 1,
+        second_executions: 1,
     }
 }
 
@@ -348,6 +361,7 @@ fn answer() -> Answer {
         tasks_delegated: 2,
         tasks_completed: 1,
         retries: 1,
+        second_executions: 1,
         sequential_ms: 400.0,
         duration_ms: 250.5,
         time_reduction_percent: 37.375,
@@ -388,6 +402,20 @@ fn dead_letter() -> DeadLetter {
     }
 }
 
+fn scale_reply() -> ScaleReply {
+    ScaleReply {
+        by: "axon@build-7".to_owned(),
+        serving: 1,
+        started: vec![StartedProcess {
+            name: "axon-worker-5".to_owned(),
+            pid: 4711,
+        }],
+        draining: vec!["axon-worker-6".to_owned()],
+        refused: 2,
+        workers_max: 14,
+    }
+}
+
 fn heartbeat() -> Heartbeat {
     Heartbeat {
         id: "reviewer-0123456789".to_owned(),
@@ -406,6 +434,17 @@ fn heartbeat() -> Heartbeat {
         version: "0.1.0".to_owned(),
         started_at: at(0),
         at: at(60),
+        pause: Some(Pause {
+            reason: "3 of 10 tasks succeeded".to_owned(),
+            until: at(90),
+        }),
+        waiting: 2,
+        wanted: vec![Wanted {
+            capabilities: BTreeSet::from([capability("CodeReview")]),
+            workers: 2,
+            reason: "nobody serves CodeReview".to_owned(),
+            since: at(50),
+        }],
     }
 }
 
@@ -423,6 +462,7 @@ fn plan_record() -> PlanRecord {
         cancelled: true,
         owner: Some(LeadId::new("lead-0123456789").expect("an id")),
         sequence: 1_700_000_000_001,
+        delivery: 2,
     }
 }
 
@@ -440,8 +480,13 @@ fn strategy_definition() -> StrategyDefinition {
             allowed_tools: vec!["code.*".to_owned()],
             constraints: vec!["change nothing".to_owned()],
             key_questions: vec!["Which line?".to_owned()],
+            scope: TemplateScope::WithTests,
         }],
         priority: 6,
+        stop: Some(StopRule {
+            confidence_min: Some(0.9),
+            barren_results: None,
+        }),
     }
 }
 
@@ -452,6 +497,7 @@ fn strategy_statistics() -> StrategyStatistics {
         mean_duration_ms: 1_200.5,
         mean_cost_cents: 0.25,
         mean_quality: 0.875,
+        marked_bad: vec![query_id()],
     }
 }
 

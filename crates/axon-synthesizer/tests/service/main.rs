@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axon_bus::{Bus, Fenced, Message, StoredMessage};
 use axon_protocol::{
     Answer, AnswerStatus, Bucket, Control, DeadLetter, Evidence, ExecutionPlan, Format, Heartbeat, ObjectBucket,
-    Reason, ResultReference, StopReason, Stored, Stream, SynthesisRequest, TaskResult, WorkerState, header,
+    Reason, ResultReference, StopReason, Stored, Stream, SynthesisRequest, TaskResult, WorkerState, encode, header,
 };
 use axon_service::Health;
 use axon_synthesizer::{Synthesizer, SynthesizerConfig};
@@ -135,12 +135,14 @@ fn request(plan: &ExecutionPlan, format: Format) -> SynthesisRequest {
             .map(|delegation| ResultReference {
                 task_id: delegation.task_id.clone(),
                 sequence: None,
+                payload: None,
             })
             .collect(),
         missing: Vec::new(),
         stop_reason: StopReason::Finished,
         format,
         retries: 2,
+        second_executions: 0,
     }
 }
 
@@ -299,6 +301,31 @@ async fn a_result_that_is_gone_or_malformed_is_missing_and_named() {
     assert!(
         missing[0].0 == "security" && missing[0].1.contains("cannot be read: malformed JSON"),
         "{missing:?}"
+    );
+    running.drained().await;
+}
+
+#[tokio::test]
+async fn small_results_come_with_the_request_and_are_fetched_where_they_cannot_be_read() {
+    let running = Running::start().await;
+    let plan = current(plan("own_plan", &["", ""]));
+    let with = |task: usize, said: &str| {
+        let mut result = result(task, Vec::new());
+        result.output = json!(said);
+        result
+    };
+    let mut request = request(&plan, Format::Json);
+    // Nowhere but in the request.
+    let payload = encode(Format::Msgpack, &with(1, "as it was heard")).expect("encodes");
+    request.results[0].payload = Some(payload.into());
+    request.results[1].payload = Some(vec![0xc1].into());
+    running.result(&with(2, "as it is stored")).await;
+    running.request(&request, &plan).await;
+    let (_, answer) = running.answer(&plan).await;
+    assert_eq!(answer.status, AnswerStatus::Complete, "{answer:?}");
+    assert_eq!(
+        answer.outputs,
+        json!({ "t1": "as it was heard", "t2": "as it is stored" })
     );
     running.drained().await;
 }

@@ -403,6 +403,11 @@ fn the_status_says_whether_everything_planned_was_done() {
         result.reason = Some(reason.to_owned());
         result
     };
+    let partial = |task| {
+        let mut result = failed(task, "cancelled");
+        result.status = TaskStatus::Partial;
+        result
+    };
     for (results, stop_reason, status, words) in [
         (
             vec![result(1, Vec::new()), result(2, Vec::new())],
@@ -433,6 +438,25 @@ fn the_status_says_whether_everything_planned_was_done() {
             StopReason::Finished,
             AnswerStatus::Failed,
             "no such tool (task `t1`); timeout (task `t2`). `axon dead ls`",
+        ),
+        (
+            vec![result(1, Vec::new())],
+            StopReason::EnoughFound,
+            AnswerStatus::Complete,
+            "Stopped early, because enough was known: 1 of 2 tasks were not needed.",
+        ),
+        (
+            // What the stop cut off is missed by nobody, what failed before it is.
+            vec![result(1, Vec::new()), partial(2)],
+            StopReason::EnoughFound,
+            AnswerStatus::Complete,
+            "Stopped early",
+        ),
+        (
+            vec![result(1, Vec::new()), failed(2, "no such tool")],
+            StopReason::EnoughFound,
+            AnswerStatus::Partial,
+            "Stopped early",
         ),
     ] {
         let answer = answer(&plan, &results, stop_reason);

@@ -16,7 +16,7 @@ pub const LIST_BYTES_MAX: usize = OUTPUT_BYTES_MAX / 2;
 /// Bytes of text whose trees are kept for the next call; a tree takes about ten times as much.
 const PARSED_BYTES_MAX: usize = 8 << 20;
 /// Files a tool names as skipped.
-const SKIPPED_MAX: usize = 20;
+pub const SKIPPED_MAX: usize = 20;
 
 /// The files a call may look at.
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ impl Files {
 
     /// A file of the scope, parsed; `None` where there is no grammar for it or it cannot be read.
     pub fn source(&self, path: &str) -> Option<Arc<Source>> {
-        syntax_of(crate::language_of(path).name)?;
+        syntax_of(path)?;
         let Ok(cache) = self.workspace.memo(|_| Ok::<_, Infallible>(Parsed::default()));
         if let Some(source) = cache.get(path) {
             return Some(source);
@@ -134,7 +134,7 @@ impl Files {
 
     /// Hands every file of the scope that has a grammar to `visit`, in order, and names the ones that cannot be parsed.
     pub fn each_source(&self, skipped: &mut Vec<String>, mut visit: impl FnMut(&Source)) -> Result<(), ToolError> {
-        for file in self.in_scope().filter(|file| syntax_of(file.language().name).is_some()) {
+        for file in self.in_scope().filter(|file| syntax_of(&file.path).is_some()) {
             self.check_cancelled()?;
             match self.source(&file.path) {
                 Some(source) => visit(&source),

@@ -269,11 +269,7 @@ fn of_function(source: &Source, item: &Item, node: Node<'_>) -> FunctionMetrics 
     let mut open: Vec<usize> = Vec::new();
     walk(node, |inner| {
         let kind = inner.kind();
-        if inner.id() != node.id()
-            && syntax
-                .item(kind)
-                .is_some_and(|form| form.kind == super::ItemKind::Function)
-        {
+        if inner.id() != node.id() && syntax.is_function(inner) {
             return false;
         }
         open.retain(|end| inner.start_byte() < *end);
@@ -286,7 +282,7 @@ fn of_function(source: &Source, item: &Item, node: Node<'_>) -> FunctionMetrics 
             complexity += 1;
         }
         // Asking for a parent walks down from the root, so it is asked for the few nodes that need it.
-        if syntax.nesting.contains(&kind) && inner.parent().is_none_or(|parent| parent.kind() != "else_clause") {
+        if syntax.nesting.contains(&kind) && !continues_else(inner) && !is_value_of(node, inner) {
             open.push(inner.end_byte());
             nesting = nesting.max(open.len());
         }
@@ -308,6 +304,24 @@ fn of_function(source: &Source, item: &Item, node: Node<'_>) -> FunctionMetrics 
         documented: item.documented,
         is_async: item.is_async,
     }
+}
+
+/// Whether a condition only goes on with the `else` of another.
+fn continues_else(node: Node<'_>) -> bool {
+    node.parent().is_some_and(|parent| {
+        parent.kind() == "else_clause"
+            || (parent.kind() == "if_statement"
+                && parent
+                    .child_by_field_name("alternative")
+                    .is_some_and(|other| other.id() == node.id()))
+    })
+}
+
+/// Whether the closure is the function itself, which a name was given to.
+fn is_value_of(function: Node<'_>, closure: Node<'_>) -> bool {
+    function
+        .child_by_field_name("value")
+        .is_some_and(|value| value.id() == closure.id())
 }
 
 /// Adds to the functions who calls them and how often tests mention them.
@@ -386,7 +400,7 @@ impl Tool for Metrics {
     }
 
     fn description(&self) -> &str {
-        "Measures functions (Rust, Python): code lines, cyclomatic complexity, nesting, parameters, calls by name, mentions in \
+        "Measures functions (Rust, Python, Go, TypeScript, JavaScript, Java, C): code lines, cyclomatic complexity, nesting, parameters, calls by name, mentions in \
          tests. Use it to find what is hard to change, central or untested."
     }
 

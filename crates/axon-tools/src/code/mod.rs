@@ -1,5 +1,6 @@
-//! Tools that read code and prose: list, read, search, rank, outline, metrics and rules. All of them look at the scope of
-//! their call alone, change nothing, and give the same result for the same workspace and parameters.
+//! Tools that read code and prose: list, read, search, rank, outline, metrics, duplicates, dependencies, tests and rules.
+//! All of them look at the scope of their call alone, change nothing, and give the same result for the same workspace and
+//! parameters.
 
 mod terms;
 
@@ -9,6 +10,8 @@ mod syntax;
 mod chunk;
 mod files;
 
+mod dependencies;
+mod duplicates;
 mod list;
 mod metrics;
 mod outline;
@@ -16,13 +19,20 @@ mod rank;
 mod read;
 mod rules;
 mod search;
+mod test_inventory;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{ToolError, Toolbox, ToolboxError};
 
+pub use dependencies::{
+    DependenciesParams, DependenciesResult, Dependency, DependencyFile, Ecosystem, Part, SeveralVersions,
+};
+pub use duplicates::{Duplicate, DuplicatePlace, DuplicatesParams, DuplicatesResult};
+pub(crate) use files::{Files, LIST_BYTES_MAX};
 pub use list::{ListParams, ListResult, ListedFile};
+pub(crate) use metrics::measure;
 pub use metrics::{FunctionMetrics, MetricsParams, MetricsResult, Order, last_name};
 pub use outline::{OutlineItem, OutlineParams, OutlineResult};
 pub use rank::{RankParams, RankResult, Ranked, Unit};
@@ -32,6 +42,7 @@ pub use search::{Hit, SearchParams, SearchResult};
 pub use source::{Role, role_of};
 pub use syntax::ItemKind;
 pub use terms::{is_empty_word, query_terms, split_identifier, stem, terms};
+pub use test_inventory::{FoundTest, TestsOfLanguage, TestsParams, TestsResult, UntestedFile, UntestedFunction};
 
 /// Adds all tools of this group.
 pub fn register(toolbox: &mut Toolbox) -> Result<(), ToolboxError> {
@@ -41,10 +52,13 @@ pub fn register(toolbox: &mut Toolbox) -> Result<(), ToolboxError> {
     rank::register(toolbox)?;
     outline::register(toolbox)?;
     metrics::register(toolbox)?;
+    duplicates::register(toolbox)?;
+    dependencies::register(toolbox)?;
+    test_inventory::register(toolbox)?;
     rules::register(toolbox)
 }
 
-fn to_value(result: &impl Serialize) -> Result<Value, ToolError> {
+pub(crate) fn to_value(result: &impl Serialize) -> Result<Value, ToolError> {
     serde_json::to_value(result)
         .map_err(|error| ToolError::permanent(format!("the result cannot be written as JSON: {error}")))
 }

@@ -190,8 +190,8 @@ impl Tool for Outline {
     }
 
     fn description(&self) -> &str {
-        "Lists functions, types and implementations (Rust, Python) and headings of documents with line ranges. Use it to find where a \
-         name is defined and what a file holds."
+        "Lists functions, types and implementations (Rust, Python, Go, TypeScript, JavaScript, Java, C) and headings of documents \
+         with line ranges. Use it to find where a name is defined and what a file holds."
     }
 
     fn schema(&self) -> Value {
@@ -233,7 +233,7 @@ mod tests {
             ),
             ("b.py", "class Pool:\n    def get(self):\n        pass\n"),
             ("c.md", "# Pool\n## get\n"),
-            ("d.go", "func Get() {}\n"),
+            ("d.kt", "fun get() {}\n"),
         ]);
         let seen = |result: &OutlineResult| -> Vec<String> {
             result
@@ -269,7 +269,7 @@ mod tests {
             assert_eq!(seen(&result), expected, "{params}");
         }
         let result: OutlineResult = call(&workspace, "code.outline", json!({})).await;
-        assert_eq!(result.skipped, ["d.go"]);
+        assert_eq!(result.skipped, ["d.kt"]);
         assert!(
             result
                 .results

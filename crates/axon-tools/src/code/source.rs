@@ -11,6 +11,10 @@ use crate::{Language, language_of};
 
 /// Larger files are searched and ranked, but not parsed.
 pub const PARSE_BYTES_MAX: usize = 1024 * 1024;
+/// Nodes nested deeper are not visited: asking for what is around a node takes time for each level.
+pub const DEPTH_MAX: usize = 1_000;
+/// Named pieces of one file that are collected; no file people wrote has as many.
+const ITEMS_MAX: usize = 10_000;
 
 /// What a file is for, as far as its path tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -41,7 +45,9 @@ pub fn role_of(path: &str) -> Role {
         "site-packages",
         "target",
         "dist",
-    ]) || file.ends_with("_pb2.py")
+    ]) || ["_pb2.py", ".pb.go", ".min.js", "_pb.js"]
+        .iter()
+        .any(|end| file.ends_with(end))
     {
         Role::Foreign
     } else if any(&["tests", "test", "testing", "testdata", "fixtures", "__tests__", "spec"])
@@ -54,6 +60,8 @@ pub fn role_of(path: &str) -> Role {
         || stem.ends_with("_tests")
         || file.contains(".test.")
         || file.contains(".spec.")
+        || stem.ends_with("Test")
+        || stem.ends_with("Tests")
     {
         Role::Test
     } else if any(&[
@@ -67,10 +75,18 @@ pub fn role_of(path: &str) -> Role {
         "demos",
     ]) {
         Role::Example
-    } else if any(&["bin", "scripts", "xtask"])
+    } else if any(&["bin", "cmd", "scripts", "xtask"])
         || matches!(
             file,
-            "main.rs" | "build.rs" | "setup.py" | "__main__.py" | "manage.py" | "noxfile.py"
+            "main.rs"
+                | "main.go"
+                | "main.c"
+                | "Main.java"
+                | "build.rs"
+                | "setup.py"
+                | "__main__.py"
+                | "manage.py"
+                | "noxfile.py"
         )
     {
         Role::Entry
@@ -148,7 +164,7 @@ impl Source {
     /// Parses a file; `None` where there is no grammar for it, or it is too large.
     pub fn parse(path: &str, text: Arc<str>) -> Option<Self> {
         let language = language_of(path);
-        let syntax = syntax_of(language.name)?;
+        let syntax = syntax_of(path)?;
         if text.len() > PARSE_BYTES_MAX {
             return None;
         }
@@ -194,10 +210,10 @@ impl Source {
                 let attribute: String = node_text(node, &text).chars().filter(|c| !c.is_whitespace()).collect();
                 whole_file_test |= open.is_empty() && is_test_condition(&attribute);
             }
-            let Some(form) = self.syntax.item(kind) else {
+            let Some(form) = self.syntax.item(kind).filter(|_| items.len() < ITEMS_MAX) else {
                 return true;
             };
-            let Some(name) = node.child_by_field_name(form.name_field) else {
+            let Some(name) = (self.syntax.name_of)(node, form.name_field) else {
                 return true;
             };
             if form.kind == ItemKind::Module && node.child_by_field_name("body").is_none() {
@@ -205,7 +221,8 @@ impl Source {
                 return false;
             }
             let name = plain_name(node_text(name, &text));
-            let container = open.iter().rev().find_map(|(_, name, _)| name.clone());
+            let container =
+                (self.syntax.receiver)(node, &text).or_else(|| open.iter().rev().find_map(|(_, name, _)| name.clone()));
             let test = open.iter().any(|(_, _, test)| *test) || (self.syntax.is_test)(node, &text);
             let is_function = form.kind == ItemKind::Function;
             let inside = match form.kind {
@@ -313,8 +330,17 @@ impl Source {
 
     /// The text with comments and strings blanked out, byte for byte as long.
     pub fn code(&self) -> String {
+        self.blanked(self.comments.iter().chain(&self.strings))
+    }
+
+    /// The text with comments blanked out, byte for byte as long.
+    pub fn without_comments(&self) -> String {
+        self.blanked(self.comments.iter())
+    }
+
+    fn blanked<'a>(&self, ranges: impl Iterator<Item = &'a Range<usize>>) -> String {
         let mut bytes = self.text.as_bytes().to_vec();
-        for range in self.comments.iter().chain(&self.strings) {
+        for range in ranges {
             for byte in &mut bytes[range.clone()] {
                 if *byte != b'\n' {
                     *byte = b' ';
@@ -374,17 +400,21 @@ pub fn line_starts(text: &str) -> Vec<usize> {
     starts
 }
 
-/// Visits the nodes below and including `root` in the order of the text; `visit` tells whether to go into a node.
+/// Visits the nodes below and including `root` in the order of the text; `visit` tells whether to go into a node. Nothing
+/// deeper than [`DEPTH_MAX`] below it is visited.
 pub fn walk<'t>(root: Node<'t>, mut visit: impl FnMut(Node<'t>) -> bool) {
     let mut cursor = root.walk();
+    let mut depth = 0;
     loop {
-        if visit(cursor.node()) && cursor.goto_first_child() {
+        if visit(cursor.node()) && depth < DEPTH_MAX && cursor.goto_first_child() {
+            depth += 1;
             continue;
         }
         while !cursor.goto_next_sibling() {
             if !cursor.goto_parent() {
                 return;
             }
+            depth -= 1;
         }
     }
 }
@@ -526,6 +556,11 @@ mod tests {
             ("src/tests.rs", Role::Test),
             ("examples/demo.rs", Role::Example),
             ("vendor/x/src/lib.rs", Role::Foreign),
+            ("web/x.min.js", Role::Foreign),
+            ("api/x.pb.go", Role::Foreign),
+            ("src/PoolTest.java", Role::Test),
+            ("src/Tester.java", Role::Library),
+            ("cmd/x/run.go", Role::Entry),
             ("src/latest.rs", Role::Library),
         ] {
             assert_eq!(role_of(path), role, "{path}");

@@ -1,7 +1,14 @@
 //! Syntax: what the tree of a language looks like. One table a language; no tool may know a node kind that is not named here
 //! or in a rule pack.
 
+mod c;
+mod go;
+mod java;
+mod javascript;
+
 use tree_sitter::Node;
+
+use crate::language_of;
 
 /// The kind of a named piece of a program.
 #[derive(
@@ -49,10 +56,16 @@ pub struct ItemSyntax {
 /// The syntax of a language: the one table to add for a new one.
 #[derive(Debug)]
 pub struct Syntax {
+    /// Names the grammar; several languages may share one.
+    pub name: &'static str,
     /// The grammar.
     pub grammar: fn() -> tree_sitter::Language,
     /// Named pieces.
     pub items: &'static [ItemSyntax],
+    /// The node that holds the name of an item; `None` where the node is no item after all.
+    pub name_of: for<'t> fn(Node<'t>, &'static str) -> Option<Node<'t>>,
+    /// The type a function belongs to where the function says so itself instead of standing inside of it.
+    pub receiver: fn(Node<'_>, &str) -> Option<String>,
     /// Kinds of comments.
     pub comments: &'static [&'static str],
     /// Kinds of string literals.
@@ -85,8 +98,16 @@ impl Syntax {
         self.items.iter().find(|item| item.node == node)
     }
 
+    /// Whether a node is a function or method with a name.
+    pub fn is_function(&self, node: Node<'_>) -> bool {
+        self.item(node.kind())
+            .is_some_and(|form| form.kind == ItemKind::Function && (self.name_of)(node, form.name_field).is_some())
+    }
+
     /// Whether a function is asynchronous.
     pub fn is_async(&self, function: Node<'_>, text: &str) -> bool {
+        // A function that is the value of a name.
+        let function = function.child_by_field_name("value").unwrap_or(function);
         let mut cursor = function.walk();
         function.children(&mut cursor).any(|child| {
             child.kind() == "async"
@@ -101,13 +122,52 @@ pub fn node_text<'t>(node: Node<'_>, text: &'t str) -> &'t str {
     text.get(node.byte_range()).unwrap_or_default()
 }
 
-/// The syntax of a language by its name, where there is a grammar.
-pub fn syntax_of(language: &str) -> Option<&'static Syntax> {
+/// The syntax of a file by its path, where there is a grammar for it.
+pub fn syntax_of(path: &str) -> Option<&'static Syntax> {
+    let extension = path.rsplit('.').next().unwrap_or_default();
+    let markup = extension.eq_ignore_ascii_case("tsx");
+    let mut grammars = grammars_of(language_of(path).name).into_iter();
+    grammars.rfind(|syntax| !markup || syntax.name == "tsx")
+}
+
+/// The grammars that files of a language are parsed with; none where there is none.
+pub fn grammars_of(language: &str) -> Vec<&'static Syntax> {
     match language {
-        "rust" => Some(&RUST),
-        "python" => Some(&PYTHON),
-        _ => None,
+        "rust" => vec![&RUST],
+        "python" => vec![&PYTHON],
+        "go" => vec![&go::GO],
+        // Type assertions in angle brackets and markup exclude each other, so there are two grammars.
+        "typescript" => vec![&javascript::TSX, &javascript::TYPESCRIPT],
+        "javascript" => vec![&javascript::TSX],
+        "java" => vec![&java::JAVA],
+        "c" => vec![&c::C],
+        _ => vec![],
     }
+}
+
+fn field<'t>(node: Node<'t>, field: &'static str) -> Option<Node<'t>> {
+    node.child_by_field_name(field)
+}
+
+fn no_receiver(_: Node<'_>, _: &str) -> Option<String> {
+    None
+}
+
+/// Whether a comment of these kinds stands directly above the node, or above what it is wrapped in.
+fn comment_above(node: Node<'_>, wrappers: &[&str], is_one: impl Fn(Node<'_>) -> bool) -> bool {
+    let mut outermost = node;
+    while let Some(parent) = outermost.parent().filter(|parent| wrappers.contains(&parent.kind())) {
+        outermost = parent;
+    }
+    outermost
+        .prev_named_sibling()
+        .is_some_and(|above| above.end_position().row + 1 >= outermost.start_position().row && is_one(above))
+}
+
+fn name_text<'t>(node: Node<'_>, text: &'t str) -> &'t str {
+    node.child_by_field_name("name")
+        .map(|name| node_text(name, text))
+        .unwrap_or_default()
 }
 
 const fn item(node: &'static str, kind: ItemKind, name_field: &'static str) -> ItemSyntax {
@@ -115,6 +175,9 @@ const fn item(node: &'static str, kind: ItemKind, name_field: &'static str) -> I
 }
 
 static RUST: Syntax = Syntax {
+    name: "rust",
+    name_of: field,
+    receiver: no_receiver,
     grammar: || tree_sitter_rust::LANGUAGE.into(),
     items: &[
         item("function_item", ItemKind::Function, "name"),
@@ -155,6 +218,9 @@ static RUST: Syntax = Syntax {
 };
 
 static PYTHON: Syntax = Syntax {
+    name: "python",
+    name_of: field,
+    receiver: no_receiver,
     grammar: || tree_sitter_python::LANGUAGE.into(),
     items: &[
         item("function_definition", ItemKind::Function, "name"),
@@ -272,3 +338,6 @@ fn rust_is_documented(node: Node<'_>, text: &str) -> bool {
         _ => (text.starts_with("///") && !text.starts_with("////")) || text.starts_with("/**"),
     })
 }
+
+#[cfg(test)]
+mod tests;

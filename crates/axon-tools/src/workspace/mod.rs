@@ -2,6 +2,7 @@
 //! never leaves its root, and nothing here writes into it.
 
 mod cache;
+mod history;
 mod language;
 mod manifest;
 mod pack;
@@ -10,6 +11,7 @@ mod unpack;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axon_protocol::Digest;
 
 pub use cache::{CacheError, WorkspaceCache};
+pub use history::{Change, Commit, History, HistoryLimits};
 pub use language::{Kind, Language, language_of};
 pub use manifest::{FileEntry, Manifest, Skipped, in_scope};
 pub use pack::{PackError, PackLimits, Packed, pack};
@@ -62,28 +65,59 @@ pub enum WorkspaceError {
     Pack(#[from] PackError),
 }
 
+/// A shared lock on an unpacked directory. It is given up explicitly: a child that is just being started shares the open
+/// file for a moment, and closing this side alone would leave the lock with it.
+#[derive(Debug)]
+struct UseLock(File);
+
+impl Drop for UseLock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is released when the last process that shares it closes the file.
+        let _ = self.0.unlock();
+    }
+}
+
 /// The workspace of a task.
 pub struct Workspace {
     root: PathBuf,
     digest: Digest,
     manifest: Manifest,
+    history: HistorySource,
     texts: Mutex<TextCache>,
     memos: Mutex<HashMap<TypeId, MemoSlot>>,
     /// Holds the shared lock that keeps other processes from evicting the directory.
-    _lock: Option<File>,
+    _lock: Option<UseLock>,
 }
+
+/// Where the history of a workspace is: most tasks never ask for it, so it is not read before they do.
+pub(crate) enum HistorySource {
+    /// In that file, where it is there.
+    File(PathBuf),
+    /// Here.
+    Read(Option<History>),
+}
+
+/// The history, once it was asked for.
+struct LoadedHistory(Option<Arc<History>>);
 
 type MemoSlot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
 
 impl Workspace {
-    pub(crate) fn new(root: PathBuf, digest: Digest, manifest: Manifest, lock: Option<File>) -> io::Result<Self> {
+    pub(crate) fn new(
+        root: PathBuf,
+        digest: Digest,
+        manifest: Manifest,
+        history: HistorySource,
+        lock: Option<File>,
+    ) -> io::Result<Self> {
         Ok(Self {
             root: root.canonicalize()?,
             digest,
             manifest,
+            history,
             texts: Mutex::new(TextCache::default()),
             memos: Mutex::new(HashMap::new()),
-            _lock: lock,
+            _lock: lock.map(UseLock),
         })
     }
 
@@ -91,9 +125,12 @@ impl Workspace {
     /// have when packed; files that change afterwards are read as they are then.
     pub fn of_directory(dir: &Path) -> Result<Self, WorkspaceError> {
         let packed = pack(dir, &PackLimits::default())?;
-        Self::new(dir.to_owned(), packed.digest, packed.manifest, None).map_err(|source| WorkspaceError::Read {
-            path: dir.display().to_string(),
-            source,
+        let history = HistorySource::Read(packed.history);
+        Self::new(dir.to_owned(), packed.digest, packed.manifest, history, None).map_err(|source| {
+            WorkspaceError::Read {
+                path: dir.display().to_string(),
+                source,
+            }
         })
     }
 
@@ -110,6 +147,27 @@ impl Workspace {
     /// What it holds.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The commits that led to it; `None` where it brought none. The first call may read a file.
+    pub fn history(&self) -> Option<Arc<History>> {
+        let Ok(loaded) = self.memo(|workspace| Ok::<_, Infallible>(LoadedHistory(workspace.load_history())));
+        loaded.0.clone()
+    }
+
+    fn load_history(&self) -> Option<Arc<History>> {
+        match &self.history {
+            HistorySource::Read(history) => history.clone().map(Arc::new),
+            HistorySource::File(path) => {
+                let mut content = Vec::new();
+                let file = File::open(path).ok()?;
+                file.take(history::READ_BYTES_MAX).read_to_end(&mut content).ok()?;
+                serde_json::from_slice(&content)
+                    .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cannot read a history"))
+                    .ok()
+                    .map(Arc::new)
+            }
+        }
     }
 
     /// Files within the scope (files or directories; everything if empty), sorted by path.

@@ -11,6 +11,7 @@ use axon_protocol::Digest;
 use bytes::Bytes;
 use ignore::{DirEntry, WalkBuilder};
 
+use super::history::{self, HISTORY_NAME, History, HistoryLimits};
 use super::manifest::{FileEntry, MANIFEST_NAME, Manifest, Skipped};
 
 /// Hidden names that are packed all the same: they belong to a project's text. Everything else that begins with a dot is
@@ -65,12 +66,14 @@ impl Default for PackLimits {
 /// A packed workspace.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// The archive: tar, compressed with zstd, the manifest as its first entry.
+    /// The archive: tar, compressed with zstd, the manifest as its first entry, the history, where there is one, as its second.
     pub bytes: Bytes,
     /// Digest of the archive, by which the workspace is known.
     pub digest: Digest,
     /// What it holds.
     pub manifest: Manifest,
+    /// The commits that led to it; absent outside of a repository, and where its objects cannot be read.
+    pub history: Option<History>,
 }
 
 /// Why a directory cannot be packed.
@@ -142,21 +145,30 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
     let mut skipped = found.skipped;
     skipped.sort_unstable();
     skipped.truncate(SKIPPED_MAX);
+    let read = repository
+        .as_ref()
+        .and_then(|repository| history::read(repository, &root, &HistoryLimits::default()));
+    let churn = |path: &str| read.as_ref().and_then(|read| read.churn.get(path)).copied();
     let manifest = Manifest {
         revision: repository.and_then(|repository| Some(repository.head().ok()?.id()?.to_hex().to_string())),
         dirty: None,
         files: found
             .files
             .iter()
-            .map(|(path, file)| FileEntry::of(path, &file.content))
+            .map(|(path, file)| FileEntry {
+                churn: churn(path).unwrap_or(0),
+                ..FileEntry::of(path, &file.content)
+            })
             .collect(),
         skipped,
     };
-    let bytes = Bytes::from(write_archive(&manifest, &found.files).map_err(failed)?);
+    let history = read.map(|read| read.history);
+    let bytes = Bytes::from(write_archive(&manifest, history.as_ref(), &found.files).map_err(failed)?);
     Ok(Packed {
         digest: Digest::of(&bytes),
         bytes,
         manifest,
+        history,
     })
 }
 
@@ -246,7 +258,7 @@ fn is_wanted(entry: &DirEntry) -> bool {
     let Some(name) = entry.file_name().to_str() else {
         return false;
     };
-    name != MANIFEST_NAME && (!name.starts_with('.') || HIDDEN_PACKED.contains(&name))
+    name != MANIFEST_NAME && name != HISTORY_NAME && (!name.starts_with('.') || HIDDEN_PACKED.contains(&name))
 }
 
 /// The path as the manifest spells it; for a name that is no printable text the error is how to show it.
@@ -277,10 +289,17 @@ fn read(path: &Path, bytes_max: u64) -> Result<Content, String> {
     })
 }
 
-fn write_archive(manifest: &Manifest, files: &BTreeMap<String, Content>) -> io::Result<Vec<u8>> {
+fn write_archive(
+    manifest: &Manifest,
+    history: Option<&History>,
+    files: &BTreeMap<String, Content>,
+) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?);
     let text = serde_json::to_vec(manifest)?;
     append(&mut tar, MANIFEST_NAME, &text, false)?;
+    if let Some(history) = history {
+        append(&mut tar, HISTORY_NAME, &serde_json::to_vec(history)?, false)?;
+    }
     for (path, file) in files {
         append(&mut tar, path, &file.content, file.executable)?;
     }

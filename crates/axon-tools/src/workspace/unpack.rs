@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::FILE_BYTES_MAX;
+use super::history::{HISTORY_NAME, History, READ_BYTES_MAX};
 use super::manifest::{FileEntry, MANIFEST_NAME, Manifest};
 use limited::{LimitExceeded, Limited};
 use path::{Seen, check_path};
@@ -149,7 +150,7 @@ pub fn unpack(archive: &[u8], target: &Path, limits: &UnpackLimits) -> Result<Ma
         .map_err(failed(parent))?;
     let root = staging.path().join("root");
     fs::create_dir(&root).map_err(failed(&root))?;
-    let manifest = unpack_into(archive, &root, limits)?;
+    let (manifest, _) = unpack_into(archive, &root, limits)?;
     if target.symlink_metadata().is_ok() {
         return Err(failed(target)(io::ErrorKind::AlreadyExists.into()));
     }
@@ -157,13 +158,20 @@ pub fn unpack(archive: &[u8], target: &Path, limits: &UnpackLimits) -> Result<Ma
     Ok(manifest)
 }
 
-/// Unpacks into a directory that exists, is empty and is nobody else's.
-pub(super) fn unpack_into(archive: &[u8], root: &Path, limits: &UnpackLimits) -> Result<Manifest, UnpackError> {
+/// Unpacks into a directory that exists, is empty and is nobody else's. The history, where there is one, is no file of the
+/// workspace and is handed back.
+pub(super) fn unpack_into(
+    archive: &[u8],
+    root: &Path,
+    limits: &UnpackLimits,
+) -> Result<(Manifest, Option<History>), UnpackError> {
     let mut manifest = Manifest::default();
+    let mut history = None;
     let mut declared = Manifest::default();
     walk(archive, limits, |entry| {
         match entry {
             Entry::Manifest(found) => declared = found,
+            Entry::History(found) => history = Some(found),
             Entry::Directory(path) => create(root, path, |path| fs::create_dir_all(path))?,
             Entry::File {
                 path,
@@ -176,7 +184,7 @@ pub(super) fn unpack_into(archive: &[u8], root: &Path, limits: &UnpackLimits) ->
         }
         Ok(Go::On)
     })?;
-    finish(manifest, declared)
+    Ok((finish(manifest, declared)?, history))
 }
 
 /// Reads the manifest, or makes one from what the archive holds.
@@ -189,7 +197,7 @@ pub(super) fn manifest_of(archive: &[u8], limits: &UnpackLimits) -> Result<Manif
                 declared = Some(found);
                 return Ok(Go::Stop);
             }
-            Entry::Directory(_) => {}
+            Entry::History(_) | Entry::Directory(_) => {}
             Entry::File { path, content, .. } => manifest.files.push(FileEntry::of(path, content)),
         }
         Ok(Go::On)
@@ -254,6 +262,7 @@ enum Go {
 
 enum Entry<'a> {
     Manifest(Manifest),
+    History(History),
     Directory(&'a str),
     File {
         path: &'a str,
@@ -285,6 +294,7 @@ fn walk(
     let mut long_path: Option<Vec<u8>> = None;
     let mut total_bytes = 0;
     let mut content = Vec::new();
+    let mut declared = false;
     // Raw: extended headers come as entries of their own and are read here, with a limit, instead of by the library.
     for (index, entry) in tar.entries().map_err(read_error)?.raw(true).enumerate() {
         let mut entry = entry.map_err(read_error)?;
@@ -335,7 +345,13 @@ fn walk(
             within(|| "its manifest in bytes is".to_owned(), bytes, MANIFEST_BYTES_MAX)?;
             let manifest = serde_json::from_reader(io::BufReader::new(&mut entry))
                 .map_err(|error| UnpackError::Format(error.into()))?;
+            declared = true;
             handle(Entry::Manifest(manifest))?
+        } else if index == 1 && declared && path == HISTORY_NAME {
+            within(|| "its history in bytes is".to_owned(), bytes, READ_BYTES_MAX)?;
+            let history = serde_json::from_reader(io::BufReader::new(&mut entry))
+                .map_err(|error| UnpackError::Format(error.into()))?;
+            handle(Entry::History(history))?
         } else {
             within(
                 || format!("the size of {path:?} in bytes is"),

@@ -12,6 +12,9 @@ const NAMES_MAX: usize = 8;
 /// Most files a path of the question may mean before it is too vague to use.
 const PATH_MEANINGS_MAX: usize = 6;
 
+/// Most files that one of the things compared is measured by.
+const SUBJECT_FILES_MAX: usize = 40;
+
 /// A place a question names, such as a line of a stack trace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Frame {
@@ -55,6 +58,10 @@ pub struct Brief {
     pub quotes: Vec<String>,
     /// What a comparison compares.
     pub subjects: Vec<String>,
+    /// The files of the scope that each of these is, where its name tells.
+    pub subject_paths: Vec<Vec<String>>,
+    /// The aspects that the query names.
+    pub aspects: Vec<String>,
     /// What the findings should answer.
     pub key_questions: Vec<String>,
     /// Files and directories of the scope that the query names.
@@ -65,6 +72,8 @@ pub struct Brief {
     pub leads: Vec<Lead>,
     /// Files in the scope.
     pub files: usize,
+    /// Whether the workspace brought the commits that led to it.
+    pub history: bool,
 }
 
 impl Brief {
@@ -80,7 +89,11 @@ impl Brief {
             .collect();
         let mut named = texts(context, "paths");
         named.extend(path_like(&query));
-        let (paths, frames) = resolve(&named, &known);
+        let (mut paths, frames) = resolve(&named, &known);
+        if context.get("again").is_some() {
+            // A task before this one has looked there and found next to nothing.
+            paths.clear();
+        }
         let mut keywords = texts(context, "keywords");
         if keywords.is_empty() {
             keywords = query
@@ -98,6 +111,7 @@ impl Brief {
                 .filter(|symbol| !is_of_boilerplate(symbol))
                 .map(|symbol| symbol.trim_end_matches("()").to_owned()),
         );
+        let subjects = unique(texts(context, "subjects").into_iter());
         let mut quotes = texts(context, "quotes");
         quotes.extend(quoted(&query));
         Self {
@@ -114,12 +128,18 @@ impl Brief {
                     .filter(|quote| !symbols.contains(quote) && quote.split_whitespace().count() > 1),
             ),
             symbols,
-            subjects: unique(texts(context, "subjects").into_iter()),
+            subject_paths: subjects
+                .iter()
+                .map(|subject| paths_of(subject, &named, &known))
+                .collect(),
+            subjects,
+            aspects: unique(texts(context, "aspects").into_iter()),
             key_questions: delegation.key_questions.iter().take(NAMES_MAX).cloned().collect(),
             paths,
             frames,
             leads: leads(task),
             files: known.len(),
+            history: workspace.manifest().files.iter().any(|file| file.churn > 0),
         }
     }
 
@@ -158,6 +178,13 @@ impl Brief {
             .map(str::to_lowercase)
             .collect();
         words.join("_")
+    }
+
+    /// Whether a word of the aspect begins with one of these.
+    pub fn aspect_has(&self, starts: &[&str]) -> bool {
+        let key = self.aspect_key();
+        key.split('_')
+            .any(|word| starts.iter().any(|start| word.starts_with(start)))
     }
 }
 
@@ -331,6 +358,43 @@ fn resolve(named: &[String], known: &[&str]) -> (Vec<String>, Vec<Frame>) {
         paths.into_iter().take(NAMES_MAX).collect(),
         frames.into_iter().take(NAMES_MAX).collect(),
     )
+}
+
+/// The files that a thing compared is: the path that it names, else the code whose path bears all words of its name.
+fn paths_of(subject: &str, named: &[String], known: &[&str]) -> Vec<String> {
+    let words: Vec<&str> = subject
+        .split_whitespace()
+        .map(|word| word.trim_matches(['`', '"', '/']))
+        .collect();
+    let meant: Vec<String> = named
+        .iter()
+        .map(|path| path.trim_end_matches('/'))
+        .chain(words.iter().copied().filter(|word| word.contains(['/', '.'])))
+        .filter(|path| {
+            words
+                .iter()
+                .any(|word| word == path || path.ends_with(&format!("/{word}")))
+        })
+        .map(str::to_owned)
+        .collect();
+    let (paths, _) = resolve(&meant, known);
+    if !paths.is_empty() {
+        return paths;
+    }
+    let terms: BTreeSet<String> = query_terms(subject).into_iter().collect();
+    let bears = |path: &&&str| {
+        let held: BTreeSet<String> = axon_tools::code::terms(path).into_iter().collect();
+        !terms.is_empty() && terms.iter().all(|term| held.contains(term))
+    };
+    let code = |path: &&&str| {
+        axon_tools::language_of(path).kind == axon_tools::Kind::Code
+            && matches!(
+                axon_tools::code::role_of(path),
+                axon_tools::code::Role::Library | axon_tools::code::Role::Entry
+            )
+    };
+    let files = known.iter().filter(code).filter(bears).take(SUBJECT_FILES_MAX);
+    files.map(|path| (*path).to_owned()).collect()
 }
 
 fn leads(task: &Task) -> Vec<Lead> {

@@ -1,6 +1,7 @@
 //! The playbook for defects: ranked search, names, quoted messages, stack traces and what earlier tasks found are combined
 //! into a score for each function, and the likeliest ones are reported with the lines that speak for them.
 
+mod history;
 mod message;
 mod report;
 mod sides;
@@ -14,6 +15,7 @@ use serde_json::json;
 use super::brief::call;
 use super::write::Writer;
 use super::{Brief, Conclusion, Results, research};
+use history::write_history;
 use message::{longest_words, message_pattern};
 use report::{write_risks, write_risks_within, write_suspects};
 use sides::{write_callers, write_messages, write_no_timing, write_similar, write_tests};
@@ -24,6 +26,9 @@ const SEARCHES_MAX: usize = 3;
 
 /// Files the second round looks into.
 const FILES_MAX: usize = 5;
+
+/// Files whose commits are looked at.
+const HISTORY_FILES_MAX: usize = 3;
 
 /// Functions that are reported as likely places.
 const SUSPECTS_MAX: usize = 5;
@@ -156,6 +161,16 @@ pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
             json!({"aspects": aspects, "max_results": 200}),
         ));
     }
+    if side(brief) == Side::Tests && brief.history {
+        let files = &files[..files.len().min(HISTORY_FILES_MAX)];
+        calls.push(call("history", "git.log", json!({"paths": files, "max_results": 100})));
+        let first = files[..1].to_vec();
+        calls.push(call(
+            "companions",
+            "git.co_change",
+            json!({"paths": first, "max_results": 10}),
+        ));
+    }
     for (index, suspect) in suspects
         .iter()
         .filter(|suspect| is_telling(&suspect.name))
@@ -217,7 +232,10 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
                 write_no_timing(&mut writer, brief, &suspects, &risks);
             }
         }
-        Side::Tests => write_tests(&mut writer, brief, results, &suspects),
+        Side::Tests => {
+            write_history(&mut writer, brief, results, &suspects);
+            write_tests(&mut writer, brief, results, &suspects);
+        }
         Side::Similar => {
             write_similar(&mut writer, &suspects, results);
             write_suspects(&mut writer, brief, &suspects, 1);

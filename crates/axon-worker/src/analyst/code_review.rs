@@ -16,6 +16,7 @@ use super::brief::call;
 use super::write::{Writer, count, listed};
 use super::{Brief, Conclusion, FINDINGS_MAX, Results};
 use candidates::candidates;
+pub use figures::{burden, figures};
 use figures::{write_clean, write_complexity, write_large_files, write_undocumented, write_untested};
 pub use matches::write_matches;
 
@@ -27,6 +28,9 @@ const SECOND_LOOKS_MAX: usize = 4;
 
 /// Lines of a function the second look reads.
 const READ_LINES_MAX: u32 = 160;
+
+/// Files whose changes are looked at.
+const HOTSPOTS_MAX: usize = 60;
 
 /// What an aspect asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +144,10 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             "code.list",
             json!({"paths": brief.paths, "max_results": 1_000}),
         ));
+        if brief.history {
+            let params = json!({"paths": brief.paths, "max_results": HOTSPOTS_MAX});
+            calls.push(call("hotspots", "git.hotspots", params));
+        }
     }
     if !brief.topic().is_empty() {
         let params = json!({"query": brief.topic().join(" "), "unit": "file", "paths": brief.paths, "roles": ["library", "entry"], "max_results": 40});
@@ -191,7 +199,7 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
     write_matches(&mut writer, brief, results, matches);
     if let Some(metrics) = results.get::<MetricsResult>("metrics") {
         if focuses.contains(&Focus::Complexity) {
-            write_complexity(&mut writer, &metrics, functions);
+            write_complexity(&mut writer, brief, results, &metrics, functions);
             write_large_files(&mut writer, results);
         }
         if focuses.contains(&Focus::Untested) {

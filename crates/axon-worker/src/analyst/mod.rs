@@ -9,9 +9,13 @@ mod run;
 mod write;
 
 mod bug_investigation;
+mod code_generation;
 mod code_review;
+mod comparison;
 mod general;
+mod refactoring;
 mod research;
+mod testing;
 
 pub use brief::{Brief, Frame, Lead};
 pub use results::Results;
@@ -37,6 +41,10 @@ pub struct Conclusion {
 enum Playbook {
     CodeReview,
     BugInvestigation,
+    CodeGeneration,
+    Refactoring,
+    Testing,
+    Comparison,
     Research,
     General,
 }
@@ -47,7 +55,11 @@ impl Playbook {
         match name {
             "code_review" => Playbook::CodeReview,
             "bug_investigation" => Playbook::BugInvestigation,
-            "research" | "comparison" => Playbook::Research,
+            "code_generation" => Playbook::CodeGeneration,
+            "refactoring" => Playbook::Refactoring,
+            "testing" => Playbook::Testing,
+            "comparison" => Playbook::Comparison,
+            "research" => Playbook::Research,
             _ => Playbook::General,
         }
     }
@@ -58,6 +70,10 @@ pub fn plan_calls(brief: &Brief) -> Vec<ToolCall> {
     match Playbook::of(&brief.playbook) {
         Playbook::CodeReview => code_review::plan(brief),
         Playbook::BugInvestigation => bug_investigation::plan(brief),
+        Playbook::CodeGeneration => code_generation::plan(brief),
+        Playbook::Refactoring => refactoring::plan(brief),
+        Playbook::Testing => testing::plan(brief),
+        Playbook::Comparison => comparison::plan(brief),
         Playbook::Research => research::plan(brief),
         Playbook::General => general::plan(brief),
     }
@@ -68,6 +84,10 @@ pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
     match Playbook::of(&brief.playbook) {
         Playbook::CodeReview => code_review::follow_up(brief, results),
         Playbook::BugInvestigation => bug_investigation::follow_up(brief, results),
+        Playbook::CodeGeneration => code_generation::follow_up(brief, results),
+        Playbook::Refactoring => refactoring::follow_up(brief, results),
+        Playbook::Testing => testing::follow_up(brief, results),
+        Playbook::Comparison => comparison::follow_up(brief, results),
         Playbook::Research => research::follow_up(brief, results),
         Playbook::General => general::follow_up(brief, results),
     }
@@ -78,10 +98,18 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
     match Playbook::of(&brief.playbook) {
         Playbook::CodeReview => code_review::conclude(brief, results, workspace),
         Playbook::BugInvestigation => bug_investigation::conclude(brief, results, workspace),
+        Playbook::CodeGeneration => code_generation::conclude(brief, results, workspace),
+        Playbook::Refactoring => refactoring::conclude(brief, results, workspace),
+        Playbook::Testing => testing::conclude(brief, results, workspace),
+        Playbook::Comparison => comparison::conclude(brief, results, workspace),
         Playbook::Research => research::conclude(brief, results, workspace),
         Playbook::General => general::conclude(brief, results, workspace),
     }
 }
 
+#[cfg(test)]
+mod history_tests;
+#[cfg(test)]
+mod making_tests;
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,8 @@ use serde_json::json;
 use super::brief::call;
 use super::write::Writer;
 use super::{Brief, Conclusion, Results};
-pub use report::write_ranked;
-use report::{write_constants, write_defined, write_quotes, write_subject, write_uses};
+use report::{write_constants, write_quotes, write_subject, write_uses};
+pub use report::{write_defined, write_ranked};
 use structure::{parts, write_structure};
 
 /// Globs of texts for people.

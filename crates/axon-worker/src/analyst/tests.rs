@@ -42,7 +42,7 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-struct Bench {
+pub(super) struct Bench {
     workspace: Arc<Workspace>,
     executor: Executor,
     _dir: tempfile::TempDir,
@@ -50,12 +50,20 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(FILES)
+    }
+
+    pub(super) fn of(files: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        for (path, text) in FILES {
+        for (path, text) in files {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
             std::fs::write(path, text).expect("written");
         }
+        Self::in_directory(dir)
+    }
+
+    pub(super) fn in_directory(dir: tempfile::TempDir) -> Self {
         let toolbox = Toolbox::standard(&Config::default()).expect("registers");
         Self {
             workspace: Arc::new(Workspace::of_directory(dir.path()).expect("a workspace")),
@@ -64,7 +72,7 @@ impl Bench {
         }
     }
 
-    async fn run(&self, task: &Task) -> Investigation {
+    pub(super) async fn run(&self, task: &Task) -> Investigation {
         self.run_in(task, &CallContext::new(None)).await.0
     }
 
@@ -81,7 +89,7 @@ impl Bench {
     }
 }
 
-fn task(playbook: &str, aspect: &str, query: &str, change: impl FnOnce(&mut Value)) -> Task {
+pub(super) fn task(playbook: &str, aspect: &str, query: &str, change: impl FnOnce(&mut Value)) -> Task {
     let mut task = json!({
         "query_id": "q1", "query": query, "deadline": "2099-01-01T00:00:00Z", "attempt": 1,
         "delegation": {
@@ -94,11 +102,11 @@ fn task(playbook: &str, aspect: &str, query: &str, change: impl FnOnce(&mut Valu
     serde_json::from_value(task).expect("a task")
 }
 
-fn plain(playbook: &str, aspect: &str, query: &str) -> Task {
+pub(super) fn plain(playbook: &str, aspect: &str, query: &str) -> Task {
     task(playbook, aspect, query, |_| {})
 }
 
-fn claims(findings: &[Finding]) -> Vec<&str> {
+pub(super) fn claims(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.claim.as_str()).collect()
 }
 
@@ -321,6 +329,10 @@ async fn the_same_task_gives_the_same_findings() {
         ("bug_investigation", "cause"),
         ("research", "answer"),
         ("general", "answer"),
+        ("testing", "testing"),
+        ("refactoring", "plan"),
+        ("comparison", "comparison"),
+        ("code_generation", "implementation"),
     ] {
         let task = plain(
             playbook,
@@ -344,6 +356,10 @@ async fn a_task_stays_within_its_scope_tools_and_calls() {
         ("bug_investigation", "cause"),
         ("research", "structure"),
         ("general", "risks"),
+        ("testing", "weak tests"),
+        ("refactoring", "plan"),
+        ("comparison", "differences"),
+        ("code_generation", "related code"),
         ("unknown", "unheard of"),
     ] {
         let task = task(
@@ -467,4 +483,37 @@ async fn an_earlier_task_leads_to_its_places() {
         "{:?}",
         claims(&outcome.findings)
     );
+}
+
+/// The strategies as a lead has them: what their templates allow must be enough for the playbook that follows them.
+const STRATEGIES: &[&str] = &[
+    include_str!("../../../axon-lead/strategies/bug_investigation.toml"),
+    include_str!("../../../axon-lead/strategies/code_generation.toml"),
+    include_str!("../../../axon-lead/strategies/code_review.toml"),
+    include_str!("../../../axon-lead/strategies/comparison.toml"),
+    include_str!("../../../axon-lead/strategies/general.toml"),
+    include_str!("../../../axon-lead/strategies/refactoring.toml"),
+    include_str!("../../../axon-lead/strategies/research.toml"),
+    include_str!("../../../axon-lead/strategies/testing.toml"),
+];
+
+#[tokio::test]
+async fn every_template_allows_the_tools_that_its_playbook_needs() {
+    let bench = Bench::new();
+    for text in STRATEGIES {
+        let strategy: axon_protocol::StrategyDefinition = toml::from_str(text).expect("a strategy");
+        for template in &strategy.templates {
+            let task = task(
+                &strategy.name,
+                &template.aspect,
+                "Why are the settings of a user lost?",
+                |task| {
+                    task["delegation"]["allowed_tools"] = json!(template.allowed_tools);
+                },
+            );
+            let investigation = bench.run(&task).await;
+            let what = format!("{}, {}: {:?}", strategy.name, template.aspect, investigation.reason);
+            assert_eq!(investigation.status, TaskStatus::Complete, "{what}");
+        }
+    }
 }

@@ -232,7 +232,8 @@ impl Fleet {
         let mut events = Vec::new();
         until(&format!("{count} starts of {query}"), async || {
             events = self.events(query, EventKind::Started).await;
-            events.len() >= count
+            // Tasks that start together share an event.
+            events.iter().map(|event| event.attempts().len()).sum::<usize>() >= count
         })
         .await;
         events
@@ -319,6 +320,7 @@ pub(crate) fn task(query: &str, name: &str, calls: Vec<ToolCall>) -> Task {
             playbook: String::new(),
             calls,
             budget: Default::default(),
+            added: false,
         },
         workspace: None,
         deadline: Utc::now() + Duration::from_secs(60),

@@ -4,4 +4,5 @@ mod fixture;
 
 mod burst;
 mod drain;
+mod pause;
 mod settle;

@@ -2,6 +2,7 @@
 //! `rules/*.toml`; test code, examples and copied code are left alone unless a rule is about tests.
 
 mod checks;
+mod conditions;
 mod engine;
 mod pack;
 
@@ -145,10 +146,12 @@ fn run(files: &Files, params: &RulesParams) -> Result<RulesResult, ToolError> {
                     .count();
                 result.test_functions += tests;
                 result.functions += source.functions().count() - tests;
-                result.results.extend(engine::apply(&source, set, &chosen));
+                result
+                    .results
+                    .extend(engine::apply(&source, set, &chosen).map_err(ToolError::permanent)?);
             }
             None => {
-                if file.kind() == Kind::Code && syntax_of(language).is_none() && result.skipped.len() < SKIPPED_MAX {
+                if file.kind() == Kind::Code && syntax_of(&file.path).is_none() && result.skipped.len() < SKIPPED_MAX {
                     result.skipped.push(file.path.clone());
                 }
                 let Ok(text) = files.text(&file.path) else { continue };
@@ -163,7 +166,9 @@ fn run(files: &Files, params: &RulesParams) -> Result<RulesResult, ToolError> {
     result.rules = set
         .rules
         .iter()
-        .filter(|rule| chosen(rule) && (rule.language.is_empty() || languages.contains(rule.language.as_str())))
+        .filter(|rule| {
+            chosen(rule) && (rule.language.is_empty() || languages.iter().any(|language| rule.is_for(language)))
+        })
         .count();
     result.results.sort_by(|a, b| {
         let key = |m: &RuleMatch| Reverse((m.severity, (m.confidence * 1000.0) as u32, m.places));
@@ -211,7 +216,7 @@ impl Tool for Rules {
     }
 
     fn description(&self) -> &str {
-        "Applies rule packs for risky patterns (Rust, Python; secrets in any language): error handling, correctness, security, \
+        "Applies rule packs for risky patterns (Rust, Python, Go, TypeScript, JavaScript, Java, C; secrets in any language): error handling, correctness, security, \
          concurrency, performance, maintainability, tests. Use it to start a review."
     }
 

@@ -10,13 +10,18 @@ use serde::Deserialize;
 use tree_sitter::Query;
 
 use super::checks::Check;
-use crate::code::syntax::syntax_of;
+use crate::code::syntax::{Syntax, grammars_of};
 
 /// The packs, by what they are for. Adding one is adding a file and a line here.
 const PACKS: &[(&str, &str)] = &[
     ("rust", include_str!("../../../rules/rust.toml")),
     ("rust-tests", include_str!("../../../rules/rust-tests.toml")),
     ("python", include_str!("../../../rules/python.toml")),
+    ("go", include_str!("../../../rules/go.toml")),
+    ("javascript", include_str!("../../../rules/javascript.toml")),
+    ("typescript", include_str!("../../../rules/typescript.toml")),
+    ("java", include_str!("../../../rules/java.toml")),
+    ("c", include_str!("../../../rules/c.toml")),
     ("any", include_str!("../../../rules/any.toml")),
 ];
 
@@ -165,6 +170,9 @@ struct PackData {
     /// The language, or empty for files of every kind.
     #[serde(default)]
     language: String,
+    /// Further languages it is for, whose syntax is the same.
+    #[serde(default)]
+    dialects: Vec<String>,
     rule: Vec<RuleData>,
 }
 
@@ -175,6 +183,8 @@ pub struct Rule {
     pub data: RuleData,
     /// The language; empty for every one.
     pub language: String,
+    /// Further languages it is for.
+    pub dialects: Vec<String>,
     pub(super) pattern: Option<Regex>,
     pub(super) callee_path: Option<Regex>,
     pub(super) callee_path_not: Option<Regex>,
@@ -191,15 +201,28 @@ pub struct Rule {
     pub(super) path_not: Option<Regex>,
 }
 
-/// All queries of a language as one, so that a file is walked once.
+impl Rule {
+    /// Whether it is for files of this language.
+    pub fn is_for(&self, language: &str) -> bool {
+        self.language.is_empty() || self.language == language || self.dialects.iter().any(|dialect| dialect == language)
+    }
+}
+
+/// All queries of a grammar as one, so that a file is walked once.
 #[derive(Debug)]
-pub struct LanguageQuery {
-    /// The language.
-    pub language: String,
+pub struct Queries {
     /// The query.
     pub query: Query,
     /// The rule of each pattern.
     pub rules: Vec<usize>,
+}
+
+/// The queries of a grammar, compiled when the first file of its kind is looked at: that takes time, and memory for good.
+#[derive(Debug)]
+struct GrammarQueries {
+    grammar: &'static Syntax,
+    joined: Joined,
+    compiled: OnceLock<Result<Queries, String>>,
 }
 
 /// All rules.
@@ -207,8 +230,22 @@ pub struct LanguageQuery {
 pub struct RuleSet {
     /// The rules, in the order of the packs.
     pub rules: Vec<Rule>,
-    /// The queries, one a language.
-    pub queries: Vec<LanguageQuery>,
+    queries: Vec<GrammarQueries>,
+}
+
+impl RuleSet {
+    /// The queries of a grammar; none where no rule has one for it.
+    pub fn queries(&self, grammar: &Syntax) -> Result<Option<&Queries>, String> {
+        let Some(found) = self.queries.iter().find(|queries| queries.grammar.name == grammar.name) else {
+            return Ok(None);
+        };
+        found
+            .compiled
+            .get_or_init(|| compile_queries(found.grammar, &found.joined, &self.rules))
+            .as_ref()
+            .map(Some)
+            .map_err(Clone::clone)
+    }
 }
 
 /// The rules of this crate, compiled at the first call.
@@ -217,57 +254,96 @@ pub fn built_in() -> Result<&'static RuleSet, String> {
     RULES.get_or_init(|| compile(PACKS)).as_ref().map_err(Clone::clone)
 }
 
-/// The queries of a language in one text, and where the rules' own ones start.
-#[derive(Default)]
+/// The queries of a grammar in one text, and where the rules' own ones start.
+#[derive(Debug, Default)]
 struct Joined {
     source: String,
     starts: Vec<(usize, usize)>,
 }
 
+impl Joined {
+    /// The rule whose query holds that byte.
+    fn rule_at(&self, at: usize) -> Option<usize> {
+        let before = self.starts.iter().rev().find(|(start, _)| *start <= at);
+        before.map(|(_, index)| *index)
+    }
+}
+
 fn compile(packs: &[(&str, &str)]) -> Result<RuleSet, String> {
     let mut set = RuleSet::default();
-    let mut queries: BTreeMap<String, Joined> = BTreeMap::new();
+    let mut queries: BTreeMap<&'static str, (&'static Syntax, Joined)> = BTreeMap::new();
     for (name, text) in packs {
         let pack: PackData = toml::from_str(text).map_err(|error| format!("rule pack `{name}`: {error}"))?;
+        let mut grammars: Vec<&'static Syntax> = Vec::new();
+        for language in std::iter::once(&pack.language)
+            .chain(&pack.dialects)
+            .filter(|language| !language.is_empty())
+        {
+            let found = grammars_of(language);
+            if found.is_empty() {
+                return Err(format!("there is no grammar for `{language}`"));
+            }
+            grammars.extend(found);
+        }
+        grammars.sort_unstable_by_key(|grammar| grammar.name);
+        grammars.dedup_by_key(|grammar| grammar.name);
         for data in pack.rule {
             let index = set.rules.len();
             if set.rules.iter().any(|rule| rule.data.id == data.id) {
                 return Err(format!("rule `{}` is there twice", data.id));
             }
-            if let Some(query) = &data.query {
-                let Joined { source, starts } = queries.entry(pack.language.clone()).or_default();
-                starts.push((source.len(), index));
-                source.push_str(query);
-                source.push('\n');
+            for grammar in &grammars {
+                let Some(query) = data.query.as_deref().and_then(|query| for_grammar(query, grammar)) else {
+                    continue;
+                };
+                let (_, joined) = queries
+                    .entry(grammar.name)
+                    .or_insert_with(|| (*grammar, Joined::default()));
+                joined.starts.push((joined.source.len(), index));
+                joined.source.push_str(&query);
+                joined.source.push('\n');
             }
-            set.rules.push(rule(data, &pack.language)?);
+            set.rules.push(rule(data, &pack.language, &pack.dialects)?);
         }
     }
-    for (language, Joined { source, starts }) in queries {
-        let Some(syntax) = syntax_of(&language) else {
-            return Err(format!("there is no grammar for `{language}`"));
-        };
-        let query = Query::new(&(syntax.grammar)(), &source).map_err(|error| {
-            let before = starts.iter().rev().find(|(start, _)| *start <= error.offset);
-            let id = before.map_or("?", |(_, index)| set.rules[*index].data.id.as_str());
-            format!("query of rule `{id}`: {error}")
-        })?;
-        let rules = (0..query.pattern_count())
-            .map(|pattern| {
-                let at = query.start_byte_for_pattern(pattern);
-                starts
-                    .iter()
-                    .rev()
-                    .find(|(start, _)| *start <= at)
-                    .map_or(0, |(_, index)| *index)
-            })
-            .collect();
-        set.queries.push(LanguageQuery { language, query, rules });
-    }
+    set.queries = queries
+        .into_values()
+        .map(|(grammar, joined)| GrammarQueries {
+            grammar,
+            joined,
+            compiled: OnceLock::new(),
+        })
+        .collect();
     Ok(set)
 }
 
-fn rule(data: RuleData, language: &str) -> Result<Rule, String> {
+/// The lines of a query that a grammar can have: markup is in one of the two grammars of TypeScript alone.
+fn for_grammar(query: &str, grammar: &Syntax) -> Option<String> {
+    let lines: Vec<&str> = query
+        .lines()
+        .filter(|line| grammar.name != "typescript" || !line.starts_with("(jsx_"))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn compile_queries(grammar: &Syntax, joined: &Joined, rules: &[Rule]) -> Result<Queries, String> {
+    let query = Query::new(&(grammar.grammar)(), &joined.source).map_err(|error| {
+        let id = joined
+            .rule_at(error.offset)
+            .map_or("?", |index| rules[index].data.id.as_str());
+        format!("query of rule `{id}` for `{}`: {error}", grammar.name)
+    })?;
+    let rules = (0..query.pattern_count())
+        .map(|pattern| {
+            joined
+                .rule_at(query.start_byte_for_pattern(pattern))
+                .unwrap_or_default()
+        })
+        .collect();
+    Ok(Queries { query, rules })
+}
+
+fn rule(data: RuleData, language: &str, dialects: &[String]) -> Result<Rule, String> {
     let regex = |text: &Option<String>| -> Result<Option<Regex>, String> {
         let compiled = text.as_deref().map(Regex::new).transpose();
         compiled.map_err(|error| format!("rule `{}`: {error}", data.id))
@@ -277,6 +353,7 @@ fn rule(data: RuleData, language: &str) -> Result<Rule, String> {
     }
     Ok(Rule {
         language: language.to_owned(),
+        dialects: dialects.to_owned(),
         pattern: regex(&data.pattern)?,
         callee_path: regex(&data.callee_path)?,
         callee_path_not: regex(&data.callee_path_not)?,
@@ -314,6 +391,9 @@ mod tests {
     fn every_pack_compiles_and_every_rule_is_complete() {
         let set = built_in().expect("the packs compile");
         assert!(set.rules.len() > 40);
+        for queries in &set.queries {
+            set.queries(queries.grammar).expect("compiles");
+        }
         for rule in &set.rules {
             let data = &rule.data;
             assert!(ASPECTS.contains(&data.aspect.as_str()), "{}: {}", data.id, data.aspect);
@@ -348,7 +428,11 @@ mod tests {
             ("", "either a query or a pattern"),
             ("pattern = \"x\"\nunknown = 1", "unknown"),
         ] {
-            let error = compile(&[("test", &rule(rest))]).expect_err("refused");
+            let set = compile(&[("test", &rule(rest))]);
+            let error = match set {
+                Ok(set) => set.queries(grammars_of("rust")[0]).map(|_| ()).expect_err("refused"),
+                Err(error) => error,
+            };
             assert!(error.contains(expected), "{error}");
         }
     }

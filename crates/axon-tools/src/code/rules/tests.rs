@@ -12,6 +12,7 @@ fn found(path: &str, text: &str) -> Vec<String> {
     let set = pack::built_in().expect("the packs compile");
     let source = Source::parse(path, Arc::from(text)).expect("parses");
     engine::apply(&source, set, &|_| true)
+        .expect("the queries compile")
         .into_iter()
         .map(|m| m.rule)
         .collect()
@@ -350,12 +351,15 @@ fn python_is_reviewed_with_rules_of_its_own() {
     );
 }
 
+#[path = "language_tests.rs"]
+mod languages;
+
 #[test]
 fn a_cluster_is_one_match_that_reads_like_a_sentence() {
     let text = "impl Store {\n    pub fn load(&self) -> Result<(), Error> {\n        let a = File::open(p).unwrap();\n        let b = fs::read_to_string(q).unwrap();\n        Ok(())\n    }\n}\n";
     let set = pack::built_in().expect("the packs compile");
     let source = Source::parse("src/store.rs", Arc::from(text)).expect("parses");
-    let matches = engine::apply(&source, set, &|_| true);
+    let matches = engine::apply(&source, set, &|_| true).expect("the queries compile");
     assert_eq!(matches.len(), 1);
     let one = &matches[0];
     assert_eq!(
@@ -375,7 +379,7 @@ async fn the_tool_filters_orders_and_counts() {
         ),
         ("src/b.rs", "pub async fn g() { std::thread::sleep(d); }\n"),
         ("conf/x.yaml", "key: |\n  -----BEGIN PRIVATE KEY-----\n  MIIEvQ\n"),
-        ("c.go", "func main() {}\n"),
+        ("c.kt", "fun main() {}\n"),
     ]);
     let ids = |result: &RulesResult| -> Vec<String> { result.results.iter().map(|m| m.rule.clone()).collect() };
     for (params, expected) in [
@@ -404,6 +408,6 @@ async fn the_tool_filters_orders_and_counts() {
     let result: RulesResult = call(&workspace, "code.rules", json!({})).await;
     assert_eq!(
         (result.functions, result.skipped.as_slice()),
-        (2, &["c.go".to_owned()][..])
+        (2, &["c.kt".to_owned()][..])
     );
 }

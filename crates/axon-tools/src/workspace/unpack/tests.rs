@@ -490,6 +490,45 @@ fn a_manifest_cannot_lie_about_what_was_unpacked() {
 }
 
 #[test]
+fn a_history_is_read_behind_the_manifest_alone() {
+    let manifest = r#"{"files":[{"path":"a.rs","bytes":2}]}"#;
+    let history = r#"{"revision":"abc","commits":[]}"#;
+    let read = |entries: &[Raw<'_>]| {
+        let dir = tempfile::tempdir().expect("a directory");
+        unpack_into(&archive(entries), dir.path(), &UnpackLimits::default()).map(|(manifest, history)| {
+            let paths: Vec<String> = manifest.files.into_iter().map(|file| file.path).collect();
+            (paths, history.map(|history| history.revision))
+        })
+    };
+    let carried = [
+        file(MANIFEST_NAME, manifest),
+        file(HISTORY_NAME, history),
+        file("a.rs", "x\n"),
+    ];
+    assert_eq!(
+        read(&carried).expect("unpacked"),
+        (vec!["a.rs".to_owned()], Some("abc".to_owned()))
+    );
+    // Archives of older versions bring none, and elsewhere the name is that of a file.
+    assert_eq!(read(&carried[2..]).expect("unpacked"), (vec!["a.rs".to_owned()], None));
+    let (paths, found) = read(&[file("a.rs", "x\n"), file(HISTORY_NAME, history)]).expect("unpacked");
+    assert_eq!((paths.len(), found), (2, None));
+    let broken = [
+        file(MANIFEST_NAME, manifest),
+        file(HISTORY_NAME, "[[[["),
+        file("a.rs", "x\n"),
+    ];
+    assert!(matches!(read(&broken), Err(UnpackError::Format(_))));
+    let large = " ".repeat(5 << 20);
+    let large = [
+        file(MANIFEST_NAME, manifest),
+        file(HISTORY_NAME, &large),
+        file("a.rs", "x\n"),
+    ];
+    assert!(matches!(read(&large), Err(UnpackError::TooLarge { .. })));
+}
+
+#[test]
 fn what_was_packed_comes_out_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let source = dir.path().join("source");

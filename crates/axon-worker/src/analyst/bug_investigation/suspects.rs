@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axon_tools::code::{OutlineItem, OutlineResult, RankResult, Role, RuleMatch, RulesResult, SearchResult, role_of};
+use axon_tools::code::{
+    Hit, OutlineItem, OutlineResult, RankResult, Ranked, Role, RuleMatch, RulesResult, SearchResult, role_of,
+};
 
+use crate::analyst::brief::{Frame, Lead};
 use crate::analyst::write::listed;
 use crate::analyst::{Brief, Results};
 
@@ -25,6 +28,20 @@ const WEIGHT_LEAD: f64 = 0.8;
 const WEIGHT_RULE: f64 = 0.35;
 
 const WEIGHT_USES: f64 = 0.5;
+
+/// What a single line is worth beside a piece: it is a name or a constant, and ranks high for being short.
+const SINGLE_LINE_SHARE: f64 = 0.4;
+
+/// Searches for messages, by the beginning of their ids, and what a hit of each is worth: a part of a message says less.
+const MESSAGES: &[(&str, f64)] = &[("message_", 1.0), ("part_", 0.6)];
+
+/// How reasons begin that are looked for again.
+const NAMED: &str = "the question names";
+const SPEAKS: &str = "it speaks of";
+const USES: &str = "it uses";
+
+/// Why a place is suspected when no single word of it stands out.
+const WORDS_FIT: &str = "its words fit";
 
 /// A function, or a part of a file, that may be where the defect is.
 #[derive(Debug, Clone)]
@@ -76,6 +93,132 @@ impl Board {
         }
         suspect
     }
+
+    /// Pieces of code whose words fit the question.
+    fn add_chunks(&mut self, chunks: &RankResult) {
+        let best = best_score(chunks);
+        for chunk in &chunks.results {
+            let suspect = self.at(&chunk.path, &chunk.name, chunk.line, chunk.end_line);
+            suspect.add_words(words_weight(chunk) * chunk.score / best, words_reason(&chunk.matched));
+            if chunk.snippet_line > chunk.line {
+                suspect.lines.insert(chunk.snippet_line);
+            }
+        }
+    }
+
+    /// What the question names.
+    fn add_named(&mut self, defined: &OutlineResult) {
+        let items: Vec<&OutlineItem> = defined.results.iter().filter(|item| !item.test).collect();
+        // A name that many things have points at none of them in particular.
+        let weight = WEIGHT_NAMED * share_of(items.len()).max(0.3);
+        for item in items {
+            let reason = format!("{NAMED} `{}`", item.name);
+            self.at(&item.path, &item.name, item.line, item.end_line)
+                .add(weight, reason, Some(item.line));
+        }
+    }
+
+    /// Where a message, or a part of it, is made.
+    fn add_message(&mut self, search: &SearchResult, whole: f64) {
+        let hits: Vec<&Hit> = search
+            .results
+            .iter()
+            .filter(|hit| is_shipped(&hit.path) && is_code(&hit.path))
+            .collect();
+        let weight = WEIGHT_MESSAGE * whole * share_of(hits.len());
+        for hit in hits {
+            let name = hit.function.as_deref().unwrap_or_default();
+            let reason = format!("the message is made at line {}", hit.line);
+            self.at(&hit.path, name, hit.line, hit.line)
+                .add(weight, reason, Some(hit.line));
+        }
+    }
+
+    /// Users of what is named: they count only where something else speaks for them.
+    fn add_users(&mut self, search: &SearchResult) {
+        for hit in search.results.iter().filter(|hit| is_shipped(&hit.path)) {
+            let Some(name) = hit.function.as_deref().filter(|name| self.knows(&hit.path, name)) else {
+                continue;
+            };
+            let suspect = self.at(&hit.path, name, hit.line, hit.line);
+            if !suspect.is_suspected(|reason| reason.starts_with(USES) || reason.starts_with(NAMED)) {
+                suspect.add(WEIGHT_USES, format!("{USES} what the question names"), Some(hit.line));
+            }
+        }
+    }
+
+    /// Lines the question names, such as those of a stack trace.
+    fn add_frames(&mut self, frames: &[Frame]) {
+        for frame in frames {
+            let reason = format!("{NAMED} line {}", frame.line);
+            self.at(&frame.path, "", frame.line, frame.line)
+                .add(WEIGHT_FRAME, reason, Some(frame.line));
+        }
+    }
+
+    /// Places that earlier tasks found.
+    fn add_leads(&mut self, leads: &[Lead]) {
+        for lead in leads {
+            let reason = "an earlier task points here".to_owned();
+            self.at(&lead.path, &lead.subject, lead.line, lead.line)
+                .add(WEIGHT_LEAD, reason, None);
+        }
+    }
+
+    /// How well the files of the suspects fit the question; that is no reason of its own.
+    fn add_files(&mut self, files: &RankResult) {
+        let best = best_score(files);
+        let by_path: BTreeMap<&str, f64> = files
+            .results
+            .iter()
+            .map(|file| (file.path.as_str(), file.score / best))
+            .collect();
+        for suspect in &mut self.suspects {
+            suspect.score += WEIGHT_FILE * by_path.get(suspect.path.as_str()).copied().unwrap_or_default();
+        }
+    }
+
+    /// Files and directories the question names.
+    fn add_paths(&mut self, paths: &[String]) {
+        for suspect in &mut self.suspects {
+            if paths.iter().any(|path| lies_in(&suspect.path, path)) {
+                suspect.add(WEIGHT_PATH, format!("{NAMED} its file"), None);
+            }
+        }
+    }
+
+    /// What the rules take for risky; it speaks once against each suspect.
+    fn add_risks(&mut self, risks: &RulesResult) {
+        for risk in &risks.results {
+            for suspect in self.suspects.iter_mut().filter(|suspect| is_within(risk, suspect)) {
+                if !suspect.is_suspected(|reason| reason.contains("risky")) {
+                    let reason = "there is something risky in it".to_owned();
+                    suspect.add(WEIGHT_RULE * risk.confidence, reason, Some(risk.line));
+                }
+            }
+        }
+    }
+
+    fn knows(&self, path: &str, name: &str) -> bool {
+        self.suspects
+            .iter()
+            .any(|known| known.path == path && known.name == name)
+    }
+
+    /// The suspects, likeliest first, with their strongest reasons first.
+    fn ranked(mut self) -> Vec<Suspect> {
+        for suspect in &mut self.suspects {
+            suspect
+                .reasons
+                .sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        }
+        self.suspects.sort_by(|a, b| {
+            b.score
+                .total_cmp(&a.score)
+                .then_with(|| (&a.path, a.line).cmp(&(&b.path, b.line)))
+        });
+        self.suspects
+    }
 }
 
 impl Suspect {
@@ -87,9 +230,13 @@ impl Suspect {
         }
     }
 
+    fn is_suspected(&self, because: impl Fn(&str) -> bool) -> bool {
+        self.reasons.iter().any(|(_, reason)| because(reason))
+    }
+
     /// Adds what its words are worth: of several pieces of one function the best.
     fn add_words(&mut self, weight: f64, reason: String) {
-        let is_words = |reason: &str| reason.starts_with("it speaks of") || reason == WORDS_FIT;
+        let is_words = |reason: &str| reason.starts_with(SPEAKS) || reason == WORDS_FIT;
         match self.reasons.iter_mut().find(|(_, known)| is_words(known)) {
             Some((known, _)) if *known >= weight => {}
             Some(entry) => {
@@ -101,159 +248,64 @@ impl Suspect {
     }
 }
 
-/// Why a place is suspected when no single word of it stands out.
-const WORDS_FIT: &str = "its words fit";
-
 /// The functions that the signs of the first round, and of the second if it is there, point at; likeliest first.
 pub fn suspects(brief: &Brief, results: &Results) -> Vec<Suspect> {
     let mut board = Board::default();
-    if let Some(chunks) = results.get::<RankResult>("chunks") {
-        let best = chunks
-            .results
-            .first()
-            .map_or(1.0, |first| first.score.max(f64::EPSILON));
-        for chunk in &chunks.results {
-            // A single line is a name or a constant: it ranks high for being short.
-            let weight = if chunk.line == chunk.end_line {
-                WEIGHT_CHUNK * 0.4
-            } else {
-                WEIGHT_CHUNK
-            };
-            let suspect = board.at(&chunk.path, &chunk.name, chunk.line, chunk.end_line);
-            let telling = telling_words(&chunk.matched);
-            let reason = if telling.is_empty() {
-                WORDS_FIT.to_owned()
-            } else {
-                format!("it speaks of {}", listed(&telling, 4))
-            };
-            suspect.add_words(weight * chunk.score / best, reason);
-            if chunk.snippet_line > chunk.line {
-                suspect.lines.insert(chunk.snippet_line);
-            }
+    board.add_chunks(&results.get("chunks").unwrap_or_default());
+    board.add_named(&results.get("defined").unwrap_or_default());
+    for (prefix, whole) in MESSAGES {
+        for (_, search) in results.all(prefix) {
+            board.add_message(&search, *whole);
         }
     }
-    if let Some(defined) = results.get::<OutlineResult>("defined") {
-        let items: Vec<&OutlineItem> = defined.results.iter().filter(|item| !item.test).collect();
-        // A name that many things have points at none of them in particular.
-        let share = 1.0 / (items.len().max(1) as f64).sqrt();
-        for item in items {
-            let suspect = board.at(&item.path, &item.name, item.line, item.end_line);
-            suspect.add(
-                WEIGHT_NAMED * share.max(0.3),
-                format!("the question names `{}`", item.name),
-                Some(item.line),
-            );
-        }
+    for (_, search) in results.all("uses_") {
+        board.add_users(&search);
     }
-    for (id, search) in results
-        .all::<SearchResult>("message_")
-        .into_iter()
-        .chain(results.all::<SearchResult>("part_"))
-    {
-        let whole = if id.starts_with("message_") { 1.0 } else { 0.6 };
-        let hits: Vec<_> = search
-            .results
-            .iter()
-            .filter(|hit| matches!(role_of(&hit.path), Role::Library | Role::Entry) && is_code(&hit.path))
-            .collect();
-        let share = 1.0 / (hits.len().max(1) as f64).sqrt();
-        for hit in hits {
-            let name = hit.function.clone().unwrap_or_default();
-            let suspect = board.at(&hit.path, &name, hit.line, hit.line);
-            suspect.add(
-                WEIGHT_MESSAGE * whole * share,
-                format!("the message is made at line {}", hit.line),
-                Some(hit.line),
-            );
-        }
-    }
-    for (_, search) in results.all::<SearchResult>("uses_") {
-        for hit in search
-            .results
-            .iter()
-            .filter(|hit| hit.function.is_some() && matches!(role_of(&hit.path), Role::Library | Role::Entry))
-        {
-            let name = hit.function.clone().unwrap_or_default();
-            let known = board
-                .suspects
-                .iter()
-                .any(|known| known.path == hit.path && known.name == name);
-            // Users of what is named count only where something else speaks for them.
-            if known {
-                let suspect = board.at(&hit.path, &name, hit.line, hit.line);
-                if !suspect
-                    .reasons
-                    .iter()
-                    .any(|(_, reason)| reason.starts_with("it uses") || reason.starts_with("the question names"))
-                {
-                    suspect.add(
-                        WEIGHT_USES,
-                        "it uses what the question names".to_owned(),
-                        Some(hit.line),
-                    );
-                }
-            }
-        }
-    }
-    for frame in &brief.frames {
-        board.at(&frame.path, "", frame.line, frame.line).add(
-            WEIGHT_FRAME,
-            format!("the question names line {}", frame.line),
-            Some(frame.line),
-        );
-    }
-    for lead in &brief.leads {
-        board.at(&lead.path, &lead.subject, lead.line, lead.line).add(
-            WEIGHT_LEAD,
-            "an earlier task points here".to_owned(),
-            None,
-        );
-    }
-    let ranked = results.get::<RankResult>("files").unwrap_or_default();
-    let best = ranked
+    board.add_frames(&brief.frames);
+    board.add_leads(&brief.leads);
+    board.add_files(&results.get("files").unwrap_or_default());
+    board.add_paths(&brief.paths);
+    board.add_risks(&results.get("risks").unwrap_or_default());
+    board.ranked()
+}
+
+fn best_score(ranked: &RankResult) -> f64 {
+    ranked
         .results
         .first()
-        .map_or(1.0, |first| first.score.max(f64::EPSILON));
-    let by_file: BTreeMap<&str, f64> = ranked
-        .results
-        .iter()
-        .map(|file| (file.path.as_str(), file.score / best))
-        .collect();
-    for suspect in &mut board.suspects {
-        suspect.score += WEIGHT_FILE * by_file.get(suspect.path.as_str()).copied().unwrap_or_default();
-        if brief
-            .paths
-            .iter()
-            .any(|path| suspect.path == *path || suspect.path.starts_with(&format!("{path}/")))
-        {
-            suspect.add(WEIGHT_PATH, "the question names its file".to_owned(), None);
-        }
+        .map_or(1.0, |first| first.score.max(f64::EPSILON))
+}
+
+fn words_weight(chunk: &Ranked) -> f64 {
+    if chunk.line == chunk.end_line {
+        WEIGHT_CHUNK * SINGLE_LINE_SHARE
+    } else {
+        WEIGHT_CHUNK
     }
-    if let Some(risks) = results.get::<RulesResult>("risks") {
-        for risk in &risks.results {
-            for suspect in board.suspects.iter_mut().filter(|suspect| is_within(risk, suspect)) {
-                if !suspect.reasons.iter().any(|(_, reason)| reason.contains("risky")) {
-                    suspect.add(
-                        WEIGHT_RULE * risk.confidence,
-                        "there is something risky in it".to_owned(),
-                        Some(risk.line),
-                    );
-                }
-            }
-        }
+}
+
+fn words_reason(matched: &[String]) -> String {
+    let telling = telling_words(matched);
+    if telling.is_empty() {
+        WORDS_FIT.to_owned()
+    } else {
+        format!("{SPEAKS} {}", listed(&telling, 4))
     }
-    let mut suspects = board.suspects;
-    for suspect in &mut suspects {
-        suspect
-            .reasons
-            .sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    }
-    suspects.sort_by(|a, b| {
-        b.score
-            .total_cmp(&a.score)
-            .then_with(|| (&a.path, a.line).cmp(&(&b.path, b.line)))
-    });
-    suspects
+}
+
+/// What one of several hits is worth: the more there are, the less each says.
+fn share_of(hits: usize) -> f64 {
+    1.0 / (hits.max(1) as f64).sqrt()
+}
+
+/// Whether a file is part of what is shipped, rather than a test or an example.
+fn is_shipped(path: &str) -> bool {
+    matches!(role_of(path), Role::Library | Role::Entry)
+}
+
+fn lies_in(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 pub fn is_code(path: &str) -> bool {
@@ -277,4 +329,139 @@ pub fn telling_words(matched: &[String]) -> Vec<String> {
         .collect();
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(name: &str, lines: (u32, u32), score: f64, matched: &[&str]) -> Ranked {
+        Ranked {
+            path: "src/lease.rs".to_owned(),
+            line: lines.0,
+            end_line: lines.1,
+            name: name.to_owned(),
+            score,
+            matched: matched.iter().map(|&word| word.to_owned()).collect(),
+            snippet: String::new(),
+            snippet_line: lines.0,
+            role: Role::Library,
+        }
+    }
+
+    fn hits(places: &[(&str, u32, Option<&str>)]) -> SearchResult {
+        let hit = |&(path, line, function): &(&str, u32, Option<&str>)| Hit {
+            path: path.to_owned(),
+            line,
+            text: String::new(),
+            function: function.map(str::to_owned),
+            before: Vec::new(),
+            after: Vec::new(),
+        };
+        SearchResult {
+            results: places.iter().map(hit).collect(),
+            ..SearchResult::default()
+        }
+    }
+
+    /// A board with two functions of which the words of the first fit best.
+    fn board() -> Board {
+        let mut board = Board::default();
+        board.add_chunks(&RankResult {
+            results: vec![
+                chunk("renew", (10, 20), 8.0, &["lease", "leases"]),
+                chunk("expire", (30, 30), 4.0, &[]),
+            ],
+            ..RankResult::default()
+        });
+        board
+    }
+
+    fn check(signs: impl FnOnce(&mut Board), expected: &[(&str, f64, &str)]) {
+        let mut board = board();
+        signs(&mut board);
+        let ranked = board.ranked();
+        let found: Vec<(&str, f64, &str)> = ranked
+            .iter()
+            .map(|suspect| {
+                let score = (suspect.score * 1_000.0).round() / 1_000.0;
+                (suspect.name.as_str(), score, suspect.reasons[0].1.as_str())
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn each_sign_adds_what_it_is_worth() {
+        let renew = ("renew", 1.0, "it speaks of `leases`");
+        let expire = ("expire", 0.2, WORDS_FIT);
+        check(|_| {}, &[renew, expire]);
+        check(
+            |board| board.add_message(&hits(&[("src/lease.rs", 30, Some("expire"))]), 1.0),
+            &[("expire", 2.4, "the message is made at line 30"), renew],
+        );
+        check(
+            |board| board.add_message(&hits(&[("tests/lease.rs", 30, None), ("notes.md", 3, None)]), 1.0),
+            &[renew, expire],
+        );
+        check(
+            |board| {
+                board.add_frames(&[Frame {
+                    path: "src/lease.rs".to_owned(),
+                    line: 12,
+                }]);
+            },
+            &[("renew", 4.0, "the question names line 12"), expire],
+        );
+        check(
+            |board| {
+                board.add_leads(&[Lead {
+                    path: "src/lease.rs".to_owned(),
+                    line: 30,
+                    subject: "expire".to_owned(),
+                }]);
+            },
+            &[renew, ("expire", 1.0, "an earlier task points here")],
+        );
+        check(
+            |board| board.add_paths(&["src".to_owned()]),
+            &[
+                ("renew", 1.5, "it speaks of `leases`"),
+                ("expire", 0.7, "the question names its file"),
+            ],
+        );
+        check(|board| board.add_paths(&["src/lease".to_owned()]), &[renew, expire]);
+    }
+
+    #[test]
+    fn users_count_once_and_only_where_something_else_speaks_for_them() {
+        let expire = ("expire", 0.2, WORDS_FIT);
+        check(
+            |board| {
+                board.add_users(&hits(&[
+                    ("src/lease.rs", 12, Some("renew")),
+                    ("src/lease.rs", 14, Some("renew")),
+                    ("src/other.rs", 3, Some("other")),
+                    ("src/lease.rs", 30, None),
+                ]));
+            },
+            &[("renew", 1.5, "it speaks of `leases`"), expire],
+        );
+    }
+
+    #[test]
+    fn many_hits_share_what_one_is_worth() {
+        let one = hits(&[("src/a.rs", 1, Some("a"))]);
+        let four = hits(&[
+            ("src/a.rs", 1, Some("a")),
+            ("src/b.rs", 1, Some("b")),
+            ("src/c.rs", 1, Some("c")),
+            ("src/d.rs", 1, Some("d")),
+        ]);
+        for (search, whole, expected) in [(&one, 1.0, 2.2), (&four, 1.0, 1.1), (&one, 0.5, 1.1)] {
+            let mut board = Board::default();
+            board.add_message(search, whole);
+            assert_eq!(board.ranked()[0].score, expected, "{} hits", search.results.len());
+        }
+    }
 }

@@ -1,14 +1,17 @@
 //! Writes down what the figures of a review say: what is hard to change, untested, undocumented, or clean.
 
+use std::collections::BTreeMap;
+
 use axon_protocol::{Level, Polarity};
 use axon_tools::code::{FunctionMetrics, ListResult, MetricsResult, Role, RulesResult, last_name, role_of};
+use axon_tools::git::{Hotspot, HotspotsResult};
 use serde_json::json;
 
 use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results};
 
 /// How hard a function is to hold in the head: the larger the worse, 1 at the edge of what is reasonable.
-fn burden(function: &FunctionMetrics) -> f64 {
+pub fn burden(function: &FunctionMetrics) -> f64 {
     let complexity = function.complexity as f64 / 20.0;
     // A flat list of arms is long and still easy to read.
     let complexity = if function.nesting <= 2 {
@@ -23,7 +26,25 @@ fn burden(function: &FunctionMetrics) -> f64 {
     complexity.max(length).max(nesting * 0.9).max(parameters * 0.8) * 0.7 + (complexity + length + nesting) / 3.0 * 0.3
 }
 
-pub fn write_complexity(writer: &mut Writer<'_>, metrics: &MetricsResult, max: usize) {
+/// How much the changes of its file add to the rank of a function that is hard: what nobody touches can wait.
+const WEIGHT_HOT: f64 = 0.5;
+
+/// Commits of a file from which its changes are worth a word.
+const COMMITS_MIN: usize = 3;
+
+pub fn write_complexity(
+    writer: &mut Writer<'_>,
+    brief: &Brief,
+    results: &Results,
+    metrics: &MetricsResult,
+    max: usize,
+) {
+    let hotspots = results.get::<HotspotsResult>("hotspots").unwrap_or_default();
+    let hot: BTreeMap<&str, &Hotspot> = hotspots.results.iter().map(|file| (file.path.as_str(), file)).collect();
+    let rank = |burden: f64, function: &FunctionMetrics| {
+        let heat = hot.get(function.path.as_str()).map_or(0.0, |file| file.score);
+        burden * (1.0 + WEIGHT_HOT * heat)
+    };
     let mut heavy: Vec<(f64, &FunctionMetrics)> = metrics
         .results
         .iter()
@@ -31,7 +52,8 @@ pub fn write_complexity(writer: &mut Writer<'_>, metrics: &MetricsResult, max: u
         .filter(|(burden, _)| *burden >= 1.0)
         .collect();
     heavy.sort_by(|a, b| {
-        b.0.total_cmp(&a.0)
+        rank(b.0, b.1)
+            .total_cmp(&rank(a.0, a.1))
             .then_with(|| (&a.1.path, a.1.line).cmp(&(&b.1.path, b.1.line)))
     });
     let total = heavy.len();
@@ -67,7 +89,23 @@ pub fn write_complexity(writer: &mut Writer<'_>, metrics: &MetricsResult, max: u
         } else {
             String::new()
         };
-        draft.rationale = format!("{compared}{tested}{callers}");
+        let changes = hot
+            .get(function.path.as_str())
+            .filter(|file| file.commits >= COMMITS_MIN)
+            .map(|file| {
+                let people = if file.authors == 1 {
+                    "one person".to_owned()
+                } else {
+                    format!("{} people", file.authors)
+                };
+                format!(
+                    " Its file changed in {} of the latest {}, by {people}, last on {}.",
+                    file.commits,
+                    count(hotspots.commits, "commit"),
+                    file.last
+                )
+            });
+        draft.rationale = format!("{compared}{tested}{callers}{}", changes.as_deref().unwrap_or_default());
         draft.recommendation = Some(advice(function));
         draft.confidence = if function.nesting <= 2 { 0.6 } else { 0.8 };
         draft.severity = if burden >= 2.0 { Level::High } else { Level::Medium };
@@ -86,6 +124,15 @@ pub fn write_complexity(writer: &mut Writer<'_>, metrics: &MetricsResult, max: u
             )
             .into_iter()
             .collect();
+        if let Some(file) = hot.get(function.path.as_str()).filter(|_| changes.is_some()) {
+            let quote = format!(
+                "{{\"path\":\"{}\",\"commits\":{},\"authors\":{},\"score\":{}}}",
+                file.path, file.commits, file.authors, file.score
+            );
+            draft
+                .evidence
+                .push(tool_evidence("git.hotspots", json!({"paths": brief.paths}), &quote));
+        }
         writer.write(draft);
     }
     if total > max {
