@@ -28,7 +28,7 @@ pub struct Request {
 }
 
 impl Bus {
-    /// Offers endpoints under a service name. Each is a name and a subject.
+    /// Offers endpoints under a service name. Each is a name and a subject. Once this returns, a request finds them.
     pub async fn offer(&self, name: &str, description: &str, endpoints: &[(&str, String)]) -> Result<Responder, Error> {
         let failed = |error: async_nats::Error| Error::server(format!("offering the service {name}"), error);
         let service = self
@@ -50,6 +50,8 @@ impl Bus {
                     .map_err(failed)?,
             );
         }
+        // The server reads a connection in order: its reply to a later request shows that it knows the endpoints.
+        self.round_trip().await?;
         Ok(Responder { service, requests })
     }
 }

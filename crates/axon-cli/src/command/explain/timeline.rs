@@ -128,6 +128,7 @@ pub(super) fn timeline(facts: Facts) -> Vec<Moment> {
         let said = status.as_str().to_owned();
         moments.push(moment(at, Telling::Answered, None, by.to_owned(), None, said));
     }
+    begin_before_the_end(&mut moments);
     moments.sort_by(|a, b| (a.at, a.what, &a.task).cmp(&(b.at, b.what, &b.task)));
     if let Some(begin) = moments.first().map(|first| first.at) {
         for one in &mut moments {
@@ -135,6 +136,19 @@ pub(super) fn timeline(facts: Facts) -> Vec<Moment> {
         }
     }
     moments
+}
+
+/// The start of a task is announced without waiting, so that its result may be stored first.
+fn begin_before_the_end(moments: &mut [Moment]) {
+    let ends: BTreeMap<(TaskId, u32), DateTime<Utc>> = moments
+        .iter()
+        .filter(|one| one.what == Telling::Ended)
+        .filter_map(|one| Some(((one.task.clone()?, one.attempt?), one.at)))
+        .collect();
+    for one in moments.iter_mut().filter(|one| one.what == Telling::Started) {
+        let end = one.task.clone().zip(one.attempt).and_then(|attempt| ends.get(&attempt));
+        one.at = end.map_or(one.at, |end| one.at.min(*end));
+    }
 }
 
 /// What of the events belongs into the story. Results and the answer are told by themselves; tool calls, findings and
@@ -302,7 +316,7 @@ mod tests {
                     event(EventKind::ToolCall, Some("t1"), "code.search", Value::Null),
                 ),
                 (at(40), event(EventKind::Retrying, Some("t2"), "it failed", Value::Null)),
-                (at(60), event(EventKind::Started, Some("t2"), "", json!({"attempt": 2}))),
+                (at(71), event(EventKind::Started, Some("t2"), "", json!({"attempt": 2}))),
                 (at(90), event(EventKind::Answered, None, "complete", Value::Null)),
             ],
             results: vec![(at(70), result("t2", 2)), (at(30), result("t1", 1))],
@@ -332,7 +346,7 @@ mod tests {
                 "25 ended t1 1",
                 "35 tried again t2 ",
                 "45 queued t2 2",
-                "55 started t2 2",
+                "65 started t2 2",
                 "65 ended t2 2",
                 "80 answered  ",
             ]
