@@ -42,17 +42,17 @@ fn processes_meet_only_over_nats() {
 #[test]
 fn one_crate_speaks_nats_and_one_file_computes_delays() {
     let all = dependencies();
-    for library in ["async-nats", "backoff"] {
+    for (library, user) in [("async-nats", "axon-bus"), ("backoff", "axon-service")] {
         let users: Vec<&String> = all
             .iter()
             .filter(|(_, needs)| needs.contains(library))
             .map(|(package, _)| package)
             .collect();
-        assert_eq!(users, ["axon-bus"], "{library}");
+        assert_eq!(users, [user], "{library}");
     }
-    let sources = root().join("crates/axon-bus/src");
+    let sources = root().join("crates/axon-service/src");
     let users: Vec<String> = std::fs::read_dir(sources)
-        .expect("the sources of the bus")
+        .expect("the sources of the service")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("backoff::")))
         .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use axon_protocol::{Bucket, Namespace};
 use axon_service::metrics as names;
+use axon_service::{RetryPolicy, retry_delay};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::breaker::Breaker;
 use crate::limit::PublishLimit;
-use crate::retry::{RetryPolicy, retry_delay};
 use crate::table::StoreCell;
 use crate::{Config, Error};
 

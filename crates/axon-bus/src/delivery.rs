@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use axon_protocol::{DecodeError, Digest, Headers, ObjectBucket, Stream, decode_by, header};
+use axon_service::{RetryPolicy, retry_delay};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
-use crate::retry::{RetryPolicy, retry_delay};
 use crate::topology::ack_wait;
 use crate::{Bus, Error};
 

@@ -6,13 +6,13 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use axon_protocol::{Format, Headers, ObjectBucket, SCHEMA_MAJOR, encode, header};
 use axon_service::metrics as names;
+use axon_service::{RetryPolicy, retry_delay};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Serialize;
 
 use crate::connection::ACK_TIMEOUT;
 use crate::delivery::headers_of;
-use crate::retry::{RetryPolicy, retry_delay};
 use crate::{Bus, Delivery, Error, INLINE_BYTES_MAX};
 
 /// The server's code for "maximum messages, bytes or messages per subject exceeded"; only the text tells which.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axon_protocol::{Band, Route, Stream};
 use axon_service::metrics as names;
+use axon_service::{RetryPolicy, retry_delay};
 use futures::StreamExt as _;
 use serde_json::json;
 use tokio::sync::watch;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::connection::ConnectionState;
-use crate::retry::{RetryPolicy, retry_delay};
 use crate::{Bus, Delivery, Error};
 
 /// How long one pull request stays open at the server. Its end is the sign of life of an idle pull, and what a pull that is

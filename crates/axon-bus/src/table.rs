@@ -5,13 +5,13 @@ use std::marker::PhantomData;
 
 use async_nats::jetstream::kv;
 use axon_protocol::{Bucket, DecodeError, Format, Headers, decode, encode, header};
+use axon_service::{RetryPolicy, retry_delay};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use crate::retry::{RetryPolicy, retry_delay};
 use crate::{Bus, Error};
 
 /// A value with the revision it has.

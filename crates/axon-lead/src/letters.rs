@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use axon_bus::{Bus, Delivery, Error, LongPull, Message, RetryPolicy, retry_delay};
+use axon_bus::{Bus, Delivery, Error, LongPull, Message};
 use axon_protocol::{
     DeadLetter, Event, EventKind, Format, SECOND_EXECUTION, Stream, TaskResult, TaskStatus, Usage, Verdict, header,
 };
 use axon_service::metrics as names;
+use axon_service::{RetryPolicy, retry_delay};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

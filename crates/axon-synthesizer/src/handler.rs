@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axon_bus::{Buried, Bus, Cause, Delivery, Error, Fenced, Message, Outcome, RetryPolicy, retry_delay};
+use axon_bus::{Buried, Bus, Cause, Delivery, Error, Fenced, Message, Outcome};
 use axon_protocol::{
     Answer, ExecutionPlan, Format, MissingPart, QueryId, Reason, ResultReference, StopReason, Stream, SynthesisRequest,
     TaskResult, Verdict, decode_by, header,
 };
 use axon_service::metrics as names;
+use axon_service::{RetryPolicy, retry_delay};
 use axon_tools::WorkspaceCache;
 use chrono::{TimeDelta, Utc};
 use futures::{FutureExt as _, StreamExt as _};

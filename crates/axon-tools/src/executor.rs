@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axon_protocol::{RunStatistics, ToolCall};
 use axon_service::metrics::TOOL_DURATION_SECONDS;
+use axon_service::{RetryPolicy, retry_delay};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -322,6 +323,12 @@ impl Executor {
     ) -> Tried {
         let call = &graph.calls()[index];
         let started = Instant::now();
+        let policy = RetryPolicy {
+            initial: Duration::from_millis(self.inner.config.retry_delay_ms),
+            factor: 2.0,
+            delay_max: RETRY_DELAY_MAX,
+            jitter: 0.0,
+        };
         let mut attempts = 0;
         let result = match (params, self.inner.toolbox.get(&call.tool_name)) {
             (Err(error), _) => Err(error),
@@ -332,7 +339,7 @@ impl Executor {
                 let outcome = self.try_once(tool.as_ref(), params.clone(), context).await;
                 match outcome {
                     Err(error) if error.kind == ErrorKind::Transient && retries_left > 0 => {
-                        let delay = self.retry_delay(attempts);
+                        let delay = retry_delay(policy, attempts);
                         if context
                             .deadline
                             .is_some_and(|deadline| Instant::now() + delay >= deadline)
@@ -393,11 +400,6 @@ impl Executor {
                 self.inner.config.tool_timeout_ms
             ))),
         }
-    }
-
-    fn retry_delay(&self, attempt: u32) -> Duration {
-        let factor = 1_u64 << (attempt - 1).min(16);
-        Duration::from_millis(self.inner.config.retry_delay_ms.saturating_mul(factor)).min(RETRY_DELAY_MAX)
     }
 
     fn settle(&self, schedule: &mut Schedule<'_>, tried: Tried, context: &CallContext) {

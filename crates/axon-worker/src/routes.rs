@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axon_bus::{Bus, Entry, RetryPolicy, Watch, retry_delay};
+use axon_bus::{Bus, Entry, Watch};
 use axon_protocol::{Bucket, Capability, Route, RouteAnnouncement};
+use axon_service::{RetryPolicy, retry_delay};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
