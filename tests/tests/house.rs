@@ -69,6 +69,7 @@ fn the_lower_crates_know_nothing_of_the_higher_ones() {
         ("axon-bus", &["axon-service", "axon-protocol"]),
         ("axon-tools", &["axon-service", "axon-protocol"]),
         ("axon-memory", &["axon-service", "axon-protocol", "axon-bus"]),
+        ("axon-model", &["axon-service", "axon-protocol", "axon-bus"]),
     ] {
         let ours: Vec<&String> = all[package]
             .iter()

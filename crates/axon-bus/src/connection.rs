@@ -11,10 +11,11 @@ use axon_service::{RetryPolicy, retry_delay};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::breaker::Breaker;
 use crate::limit::PublishLimit;
 use crate::table::StoreCell;
 use crate::{Config, Error};
+use axon_service::breaker::Breaker;
+use axon_service::retry::{RetryPolicy, retry_delay};
 
 /// The oldest server that keeps the promises Axon builds on.
 pub const OLDEST_SERVER: (u64, u64, u64) = (2, 10, 0);

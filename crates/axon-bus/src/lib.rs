@@ -1,7 +1,6 @@
 //! The only user of the NATS client: topology, publish, consume, fence, retry, dead letters, tables and objects.
 //! No other crate knows a stream, a consumer or an acknowledgement; this one knows nothing of queries and plans.
 
-mod breaker;
 mod config;
 mod connection;
 mod dead_letter;
@@ -20,7 +19,7 @@ mod stored;
 mod table;
 mod topology;
 
-pub use breaker::{Breaker, BreakerState};
+pub use axon_service::retry::{RetryPolicy, retry_delay};
 pub use config::Config;
 pub use connection::{Bus, ConnectionState, OLDEST_SERVER};
 pub use dead_letter::{Buried, Cause};

@@ -31,6 +31,7 @@ pub const SECTIONS: &[&str] = &[
     "worker",
     "synthesizer",
     "tools",
+    "model",
     "workspace",
     "cli",
     "memory",

@@ -4,6 +4,7 @@
 //! environment, installs a subscriber or handles a signal.
 
 pub mod args;
+pub mod breaker;
 pub mod config;
 pub mod health;
 pub mod metrics;
