@@ -10,6 +10,7 @@ mod fleet;
 pub mod frames;
 mod guard;
 mod process;
+pub mod provider;
 mod proxy;
 mod server;
 mod wait;

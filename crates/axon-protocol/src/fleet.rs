@@ -89,6 +89,21 @@ pub struct Pause {
     pub until: DateTime<Utc>,
 }
 
+/// A key of a language model that its provider limits. It stands in the bucket `working`, under [`KeyPause::key`], and
+/// everybody who uses that key waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyPause {
+    /// Until when the key is not used.
+    pub until: DateTime<Utc>,
+}
+
+impl KeyPause {
+    /// Where the pause of a key stands; `digest` stands for the key, which is never told.
+    pub fn key(digest: &str) -> String {
+        format!("model_key.{digest}")
+    }
+}
+
 /// Workers that are missing: a route has work and nobody, or too few, to do it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wanted {

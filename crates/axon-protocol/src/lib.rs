@@ -32,7 +32,7 @@ pub use envelope::{DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, deco
 pub use episode::{Episode, Feedback};
 pub use event::{Attempt, Event, EventKind};
 pub use finding::{Evidence, Finding, Level, Polarity};
-pub use fleet::{Control, Heartbeat, Pause, RouteAnnouncement, Wanted, WorkerState};
+pub use fleet::{Control, Heartbeat, KeyPause, Pause, RouteAnnouncement, Wanted, WorkerState};
 pub use id::{AttemptToken, Digest, IdError, LeadId, QueryId, TaskId, WorkerId};
 pub use markdown::to_markdown;
 pub use plan::{

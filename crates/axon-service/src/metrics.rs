@@ -53,6 +53,15 @@ pub const BUILD_INFO: &str = "axon_build_info";
 /// Resident memory of the process.
 pub const PROCESS_RESIDENT_BYTES: &str = "axon_process_resident_bytes";
 
+/// Calls of language models, all tries counted, by `provider` and `outcome`.
+pub const MODEL_CALLS_TOTAL: &str = "axon_model_calls_total";
+/// Time of one try of a call of a language model, by `provider`.
+pub const MODEL_DURATION_SECONDS: &str = "axon_model_duration_seconds";
+/// Tokens of language models by `kind` (input, cache_read, cache_write, output).
+pub const MODEL_TOKENS_TOTAL: &str = "axon_model_tokens_total";
+/// US cents spent on language models since the process started.
+pub const MODEL_CENTS: &str = "axon_model_cents";
+
 /// Bucket bounds of histograms in seconds.
 pub const SECONDS_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
@@ -219,6 +228,30 @@ pub const ALL: &[Metric] = &[
         Kind::Gauge,
         Unit::Bytes,
         "Resident memory of the process",
+    ),
+    metric(
+        MODEL_CALLS_TOTAL,
+        Kind::Counter,
+        Unit::Count,
+        "Calls of language models by provider and outcome",
+    ),
+    metric(
+        MODEL_DURATION_SECONDS,
+        Kind::Histogram,
+        Unit::Seconds,
+        "Time of one try of a call of a language model",
+    ),
+    metric(
+        MODEL_TOKENS_TOTAL,
+        Kind::Counter,
+        Unit::Count,
+        "Tokens of language models by kind",
+    ),
+    metric(
+        MODEL_CENTS,
+        Kind::Gauge,
+        Unit::Count,
+        "US cents spent on language models since the process started",
     ),
 ];
 

@@ -27,6 +27,7 @@ pub fn each(visit: &mut impl Visit) {
     visit.message("strategy_definition", &strategy_definition());
     visit.message("strategy_statistics", &strategy_statistics());
     visit.message("episode", &episode());
+    visit.message("key_pause", &KeyPause { until: at(60) });
 }
 
 /// What is done with each sample.
