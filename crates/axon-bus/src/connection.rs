@@ -15,7 +15,6 @@ use crate::limit::PublishLimit;
 use crate::table::StoreCell;
 use crate::{Config, Error};
 use axon_service::breaker::Breaker;
-use axon_service::retry::{RetryPolicy, retry_delay};
 
 /// The oldest server that keeps the promises Axon builds on.
 pub const OLDEST_SERVER: (u64, u64, u64) = (2, 10, 0);

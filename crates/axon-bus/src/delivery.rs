@@ -13,7 +13,6 @@ use tracing::debug;
 
 use crate::topology::ack_wait;
 use crate::{Bus, Error};
-use axon_service::retry::{RetryPolicy, retry_delay};
 
 /// How long one confirmation of an acknowledgement may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);

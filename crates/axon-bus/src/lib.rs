@@ -19,7 +19,6 @@ mod stored;
 mod table;
 mod topology;
 
-pub use axon_service::retry::{RetryPolicy, retry_delay};
 pub use config::Config;
 pub use connection::{Bus, ConnectionState, OLDEST_SERVER};
 pub use dead_letter::{Buried, Cause};

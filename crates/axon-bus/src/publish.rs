@@ -14,7 +14,6 @@ use serde::Serialize;
 use crate::connection::ACK_TIMEOUT;
 use crate::delivery::headers_of;
 use crate::{Bus, Delivery, Error, INLINE_BYTES_MAX};
-use axon_service::retry::{RetryPolicy, retry_delay};
 
 /// The server's code for "maximum messages, bytes or messages per subject exceeded"; only the text tells which.
 const CODE_STORE_FAILED: u64 = 10077;

@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 
 use crate::connection::ConnectionState;
 use crate::{Bus, Delivery, Error};
-use axon_service::retry::{RetryPolicy, retry_delay};
 
 /// How long one pull request stays open at the server. Its end is the sign of life of an idle pull, and what a pull that is
 /// closed waits for: nothing else tells that no message is on its way, and one that is lost there waits out its lease.

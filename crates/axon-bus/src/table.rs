@@ -13,7 +13,6 @@ use tokio::sync::OnceCell;
 use tracing::warn;
 
 use crate::{Bus, Error};
-use axon_service::retry::{RetryPolicy, retry_delay};
 
 /// A value with the revision it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
