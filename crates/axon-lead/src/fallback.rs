@@ -137,6 +137,7 @@ fn as_it_is(finding: &Finding) -> MergedFinding {
         recommendation: finding.recommendation.clone(),
         evidence: finding.evidence.clone(),
         merged: 1,
+        origins: 1,
         tasks: BTreeSet::from([finding.task.clone()]),
     }
 }

@@ -103,6 +103,9 @@ pub struct MergedFinding {
     pub evidence: Vec<Evidence>,
     /// How many raw findings it stands for.
     pub merged: usize,
+    /// Independent origins among them: a line that two workers quote is one. 0 where they were not counted.
+    #[serde(default)]
+    pub origins: usize,
     /// The tasks that reported it.
     pub tasks: BTreeSet<TaskId>,
 }
@@ -140,8 +143,11 @@ pub struct Recommendation {
 pub struct Conflict {
     /// What they are about.
     pub subject: String,
-    /// Ids of the findings, the stronger side first.
+    /// Ids of the findings, the strongest side first.
     pub findings: Vec<String>,
+    /// The same ids by side: findings of one side do not contradict each other.
+    #[serde(default)]
+    pub sides: Vec<Vec<String>>,
     /// The id of the finding that won, where one side clearly does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_by: Option<String>,

@@ -108,7 +108,7 @@ fn findings(answer: &Answer) -> String {
     for aspect in answer.aspects.iter().filter(|aspect| !aspect.findings.is_empty()) {
         let _ = writeln!(out, "## {}\n", title(&aspect.aspect));
         for finding in aspect.findings.iter().take(FINDINGS_SHOWN_MAX) {
-            out.push_str(&one_finding(finding));
+            out.push_str(&one_finding(finding, dispute(answer, finding)));
         }
         let rest = aspect.findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
         if rest > 0 {
@@ -119,11 +119,32 @@ fn findings(answer: &Answer) -> String {
     out
 }
 
-fn one_finding(finding: &MergedFinding) -> String {
+/// What the conflicts say of a finding.
+fn dispute(answer: &Answer, finding: &MergedFinding) -> &'static str {
+    let Some(conflict) = answer
+        .conflicts
+        .iter()
+        .find(|conflict| conflict.findings.contains(&finding.id))
+    else {
+        return "";
+    };
+    let stands = conflict.sides.first().is_some_and(|side| side.contains(&finding.id));
+    match (&conflict.resolved_by, stands) {
+        (None, _) => "; disputed, see Conflicts",
+        (Some(_), true) => "",
+        (Some(_), false) => "; outweighed, see Conflicts",
+    }
+}
+
+fn one_finding(finding: &MergedFinding, dispute: &str) -> String {
     let mut out = String::new();
+    let origins = match finding.origins {
+        0 | 1 => String::new(),
+        many => format!(" from {many} origins"),
+    };
     let _ = writeln!(
         out,
-        "- **{}** ({}, confidence {:.0} %)",
+        "- **{}** ({}, confidence {:.0} %{origins}{dispute})",
         finding.claim.trim_end_matches('.'),
         finding.severity.as_str(),
         finding.confidence * 100.0
@@ -247,7 +268,12 @@ fn doubts(answer: &Answer) -> String {
     if !answer.conflicts.is_empty() {
         out.push_str("## Conflicts\n\n");
         for conflict in &answer.conflicts {
-            let _ = writeln!(out, "- {}: {}", conflict.subject, conflict.explanation);
+            let settled = if conflict.resolved_by.is_some() {
+                "outweighed"
+            } else {
+                "open"
+            };
+            let _ = writeln!(out, "- {} ({settled}): {}", conflict.subject, conflict.explanation);
         }
         out.push('\n');
     }
@@ -385,6 +411,7 @@ mod tests {
                 at(30, "e"),
             ],
             merged: 5,
+            origins: 2,
             tasks: BTreeSet::new(),
         }
     }
@@ -451,7 +478,7 @@ What was found:
 
 ## Error handling
 
-- **`parse` panics on empty input** (high, confidence 85 %)
+- **`parse` panics on empty input** (high, confidence 85 % from 2 origins)
   An empty request ends the process.
   `src/parse.rs:4`
   ```rs

@@ -8,8 +8,8 @@ use axon_protocol::{Evidence, Finding};
 use crate::merge::{Joined, place};
 
 /// Noisy-or over independent origins, each as sure as its surest finding: `1 - Π(1 - cᵢ)`, at most `most` unless a
-/// single finding is surer than that already.
-pub(crate) fn combined(findings: &[&Finding], most: f64) -> f64 {
+/// single finding is surer than that already; and how many origins there are.
+pub(crate) fn combined(findings: &[&Finding], most: f64) -> (f64, usize) {
     let mut surest: HashMap<usize, f64> = HashMap::new();
     for (finding, origin) in findings.iter().zip(origins(findings)) {
         let confidence = surest.entry(origin).or_insert(0.0);
@@ -20,10 +20,10 @@ pub(crate) fn combined(findings: &[&Finding], most: f64) -> f64 {
     confidences.sort_by(f64::total_cmp);
     let surest = confidences.last().copied().unwrap_or(0.0);
     if confidences.len() < 2 {
-        return surest;
+        return (surest, confidences.len());
     }
     let doubt: f64 = confidences.iter().map(|confidence| 1.0 - confidence).product();
-    (1.0 - doubt).min(most).max(surest)
+    ((1.0 - doubt).min(most).max(surest), confidences.len())
 }
 
 /// The origin of each finding as a number: equal where the origin is named the same, or where evidence overlaps.

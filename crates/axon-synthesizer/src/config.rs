@@ -23,6 +23,12 @@ pub struct SynthesizerConfig {
     /// Figures that differ by no more than this share of the larger one agree, 0 to 1. Default 0.05: measurements of one
     /// thing by two tools differ by rounding and counting rules, rarely by more.
     pub conflict_tolerance: f64,
+    /// A side of a conflict stands when its odds (confidence ÷ doubt, of all its origins together) are at least this many
+    /// times those of every other side; 1 or more. Default 4: sureness of 90 % outweighs one of 69 %, but not one of 70 %.
+    pub conflict_odds_min: f64,
+    /// Share of a sentence's words that a finding must hold to support it, 0 to 1; identifiers and figures must all be there.
+    /// Default 0.6: a sentence may join and introduce in its own words, but must say what the finding says.
+    pub citation_support_min: f64,
     /// Largest encoded answer, in bytes. Default 240 KiB: below the 256 KiB above which messages go by reference, so that
     /// any client can read an answer without knowing the object store. What does not fit is the least important and is
     /// counted in the answer.
@@ -42,6 +48,8 @@ impl Default for SynthesizerConfig {
             combined_confidence_max: 0.99,
             recommendation_confidence_min: 0.6,
             conflict_tolerance: 0.05,
+            conflict_odds_min: 4.0,
+            citation_support_min: 0.6,
             answer_bytes_max: 240 * 1024,
             slots: 8,
             drain_timeout_s: 10,
@@ -55,6 +63,9 @@ pub enum ConfigError {
     /// A share that is none.
     #[error("synthesizer.{0} is {1}: use a number from 0 to 1")]
     Share(&'static str, f64),
+    /// A factor that would let the weaker side win.
+    #[error("synthesizer.{0} is {1}: use a number of at least 1")]
+    Factor(&'static str, f64),
     /// A size or a number that is too small to work with.
     #[error("synthesizer.{0} is {1}: use at least {2}")]
     TooSmall(&'static str, usize, usize),
@@ -73,10 +84,14 @@ impl SynthesizerConfig {
             ("combined_confidence_max", self.combined_confidence_max),
             ("recommendation_confidence_min", self.recommendation_confidence_min),
             ("conflict_tolerance", self.conflict_tolerance),
+            ("citation_support_min", self.citation_support_min),
         ] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(ConfigError::Share(name, value));
             }
+        }
+        if !(1.0..).contains(&self.conflict_odds_min) {
+            return Err(ConfigError::Factor("conflict_odds_min", self.conflict_odds_min));
         }
         for (name, value, least) in [
             ("answer_bytes_max", self.answer_bytes_max, ANSWER_BYTES_MIN),
@@ -111,6 +126,13 @@ mod tests {
                     ..SynthesizerConfig::default()
                 },
                 "synthesizer.similarity_threshold is NaN",
+            ),
+            (
+                SynthesizerConfig {
+                    conflict_odds_min: 0.5,
+                    ..SynthesizerConfig::default()
+                },
+                "synthesizer.conflict_odds_min is 0.5: use a number of at least 1",
             ),
             (
                 SynthesizerConfig {

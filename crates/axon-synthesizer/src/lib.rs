@@ -2,6 +2,7 @@
 //! It believes only what the evidence shows, hides no conflict, and adds nothing that no worker reported.
 
 mod bound;
+mod citation;
 mod confidence;
 mod config;
 mod conflict;
@@ -13,6 +14,7 @@ mod quality;
 mod recommend;
 mod registry;
 mod service;
+mod stated;
 mod summary;
 mod synthesize;
 mod words;

@@ -7,6 +7,7 @@ use axon_protocol::{Evidence, Polarity};
 
 use crate::SynthesizerConfig;
 use crate::finding::Kept;
+use crate::stated::Stated;
 use crate::words::{Vocabulary, Words, nested, similarity};
 
 /// Neighbours one finding is compared with in one bucket. Buckets are sorted, so the nearest come first; more of them
@@ -67,15 +68,32 @@ pub(crate) fn subject(finding: &axon_protocol::Finding) -> &str {
     finding.subject.trim_matches('`').trim_end_matches("()")
 }
 
-/// What two findings must have in common to say the same, however alike their words: a figure or a direction that
+/// What two findings must have in common to say the same, however alike their words: a figure, a date or a direction that
 /// differs is a contradiction, not a repeat.
-fn stance(kept: &Kept) -> (Polarity, Option<u64>, Option<&str>) {
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Stance<'a> {
+    polarity: Polarity,
+    value: Option<u64>,
+    unit: Option<&'a str>,
+    stated: String,
+}
+
+fn stance(kept: &Kept) -> Stance<'_> {
     let finding = &kept.finding;
-    (
-        finding.polarity,
-        finding.value.map(f64::to_bits),
-        finding.unit.as_deref(),
-    )
+    Stance {
+        polarity: finding.polarity,
+        value: finding.value.map(f64::to_bits),
+        unit: finding.unit.as_deref(),
+        stated: Stated::read(&finding.claim).key(),
+    }
+}
+
+/// What is compared.
+struct Claims<'a> {
+    findings: &'a [Kept],
+    words: &'a [Words],
+    stances: &'a [Stance<'a>],
+    config: &'a SynthesizerConfig,
 }
 
 /// The findings that say the same, by index, the sets in the order of their first members.
@@ -86,24 +104,27 @@ pub(crate) fn sets(
     config: &SynthesizerConfig,
 ) -> Vec<Vec<usize>> {
     let mut joined = Joined::new(findings.len());
-    let distinct = join_equal(findings, words, &mut joined);
-    join_same_place(findings, words, config, &mut joined);
-    join_same_subject(findings, words, &distinct, vocabulary, config, &mut joined);
+    let stances: Vec<Stance<'_>> = findings.iter().map(stance).collect();
+    let claims = Claims {
+        findings,
+        words,
+        stances: &stances,
+        config,
+    };
+    let distinct = join_equal(&claims, &mut joined);
+    join_same_place(&claims, &mut joined);
+    join_same_subject(&claims, &distinct, vocabulary, &mut joined);
     joined.sets()
 }
 
 /// Joins findings with equal words about one subject; returns the first of each. What comes after compares these only,
 /// so that a repeat changes nothing but the counts.
-fn join_equal(findings: &[Kept], words: &[Words], joined: &mut Joined) -> Vec<usize> {
+fn join_equal(claims: &Claims<'_>, joined: &mut Joined) -> Vec<usize> {
     let mut first = HashMap::new();
     let mut distinct = Vec::new();
-    for (index, kept) in findings.iter().enumerate() {
-        let key = (
-            stance(kept),
-            subject(&kept.finding),
-            &words[index].all,
-            &words[index].marks,
-        );
+    for (index, kept) in claims.findings.iter().enumerate() {
+        let words = &claims.words[index];
+        let key = (&claims.stances[index], subject(&kept.finding), &words.all, &words.marks);
         match first.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => joined.join(*entry.get(), index),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -117,9 +138,9 @@ fn join_equal(findings: &[Kept], words: &[Words], joined: &mut Joined) -> Vec<us
 
 /// Joins findings whose evidence overlaps and whose words are alike enough. Of equal findings the first stands for all
 /// their places.
-fn join_same_place(findings: &[Kept], words: &[Words], config: &SynthesizerConfig, joined: &mut Joined) {
+fn join_same_place(claims: &Claims<'_>, joined: &mut Joined) {
     let mut places: HashMap<String, Vec<(u32, u32, usize)>> = HashMap::new();
-    for (index, kept) in findings.iter().enumerate() {
+    for (index, kept) in claims.findings.iter().enumerate() {
         let first = joined.root(index);
         for evidence in &kept.finding.evidence {
             let (file, line, end_line) = place(evidence);
@@ -135,7 +156,7 @@ fn join_same_place(findings: &[Kept], words: &[Words], config: &SynthesizerConfi
                 .take_while(|(start, _, _)| start <= end_line)
                 .take(NEIGHBOURS_MAX);
             for (start, _, right) in overlapping {
-                if left != right && same_at_one_place(findings, words, (*left, *right), line == start, config) {
+                if left != right && same_at_one_place(claims, (*left, *right), line == start) {
                     joined.join(*left, *right);
                 }
             }
@@ -143,46 +164,35 @@ fn join_same_place(findings: &[Kept], words: &[Words], config: &SynthesizerConfi
     }
 }
 
-fn same_at_one_place(
-    findings: &[Kept],
-    words: &[Words],
-    (left, right): (usize, usize),
-    same_line: bool,
-    config: &SynthesizerConfig,
-) -> bool {
-    let (a, b) = (&findings[left], &findings[right]);
+fn same_at_one_place(claims: &Claims<'_>, (left, right): (usize, usize), same_line: bool) -> bool {
+    let (a, b) = (&claims.findings[left], &claims.findings[right]);
     let same_rule = !a.finding.tool.is_empty() && a.finding.tool == b.finding.tool;
-    if stance(a) != stance(b) || !(a.aspect == b.aspect || same_rule) {
+    if claims.stances[left] != claims.stances[right] || !(a.aspect == b.aspect || same_rule) {
         return false;
     }
-    let alike = similarity(&words[left].all, &words[right].all);
+    let (a, b) = (&claims.words[left], &claims.words[right]);
+    let alike = similarity(&a.all, &b.all);
     if same_line {
-        return alike >= config.same_place_similarity_threshold;
+        return alike >= claims.config.same_place_similarity_threshold;
     }
-    alike >= config.overlap_similarity_threshold && nested(&words[left].marks, &words[right].marks)
+    alike >= claims.config.overlap_similarity_threshold && nested(&a.marks, &b.marks)
 }
 
 /// Joins findings about one subject whose words are nearly all the same, identifiers and numbers included.
-fn join_same_subject(
-    findings: &[Kept],
-    words: &[Words],
-    distinct: &[usize],
-    vocabulary: &Vocabulary,
-    config: &SynthesizerConfig,
-    joined: &mut Joined,
-) {
+fn join_same_subject(claims: &Claims<'_>, distinct: &[usize], vocabulary: &Vocabulary, joined: &mut Joined) {
+    let threshold = claims.config.similarity_threshold;
     let mut buckets: HashMap<_, Vec<usize>> = HashMap::new();
     for index in distinct {
-        let kept = &findings[*index];
-        for word in vocabulary.signature(&words[*index], config.similarity_threshold) {
-            let key = (stance(kept), subject(&kept.finding), &words[*index].marks, word);
+        let (kept, words) = (&claims.findings[*index], &claims.words[*index]);
+        for word in vocabulary.signature(words, threshold) {
+            let key = (&claims.stances[*index], subject(&kept.finding), &words.marks, word);
             buckets.entry(key).or_default().push(*index);
         }
     }
     for bucket in buckets.values() {
         for (at, left) in bucket.iter().enumerate() {
             for right in bucket[at + 1..].iter().take(NEIGHBOURS_MAX) {
-                if similarity(&words[*left].all, &words[*right].all) >= config.similarity_threshold {
+                if similarity(&claims.words[*left].all, &claims.words[*right].all) >= threshold {
                     joined.join(*left, *right);
                 }
             }

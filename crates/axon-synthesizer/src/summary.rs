@@ -1,9 +1,12 @@
-//! The first sentences of an answer: what a person wants to know before anything else. Every statement is a finding's
-//! claim with its place; nothing is added to what the findings say.
+//! The first sentences of an answer: what a person wants to know before anything else. First statements, which the
+//! citation pass checks against the findings; then the account of the work, which is counted and not claimed.
 
 use std::collections::BTreeMap;
 
-use axon_protocol::{AspectFindings, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart, StopReason};
+use axon_protocol::{AspectFindings, Conflict, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart, StopReason};
+
+use crate::citation::{Cited, cited};
+use crate::conflict::Conflicts;
 
 /// Findings a review's summary names.
 const PROBLEMS_MAX: usize = 3;
@@ -38,9 +41,10 @@ pub(crate) struct Facts<'a> {
     pub plan: &'a ExecutionPlan,
     pub aspects: &'a [AspectFindings],
     pub missing: &'a [MissingPart],
-    pub conflicts: usize,
+    pub conflicts: &'a Conflicts,
     pub tasks_complete: usize,
     pub stop_reason: StopReason,
+    pub citation_support_min: f64,
 }
 
 /// A claim with the place that shows it, without a full stop.
@@ -58,27 +62,61 @@ pub(crate) fn weight(finding: &MergedFinding) -> f64 {
 }
 
 /// Writes the summary.
-pub(crate) fn summary(facts: &Facts<'_>) -> String {
+pub(crate) fn summary(facts: &Facts<'_>) -> Cited {
     let kind = Kind::of(&facts.plan.strategy.name);
     let count: usize = facts.aspects.iter().map(|aspect| aspect.findings.len()).sum();
-    let mut text = match count {
-        0 => nothing_found(kind, facts),
-        _ => found(kind, count, facts),
-    };
-    if facts.conflicts > 0 {
-        let (noun, verb) = if facts.conflicts == 1 {
-            ("pair", "contradicts")
-        } else {
-            ("pairs", "contradict")
+    if count == 0 {
+        return Cited {
+            text: nothing_found(kind, facts) + &rest(facts),
+            unsupported: Vec::new(),
         };
-        text.push_str(&format!(
-            " {} {noun} of findings {verb} each other; both sides are shown.",
-            facts.conflicts
-        ));
     }
-    text + &match facts.stop_reason {
+    let named = named(kind, facts);
+    let mut summary = cited(&statements(kind, &named), &named, facts.citation_support_min);
+    if kind == Kind::Problems && named.is_empty() {
+        summary.text.push_str("No problem stands out.");
+    }
+    if !summary.text.is_empty() && !summary.text.ends_with('\n') {
+        summary.text.push(' ');
+    }
+    summary.text.push_str(&totals(kind, count, facts.aspects));
+    summary.text.push_str(&disputed(&facts.conflicts.all));
+    summary.text.push_str(&rest(facts));
+    summary
+}
+
+/// Why the work ended before everything was there.
+fn rest(facts: &Facts<'_>) -> String {
+    match facts.stop_reason {
         StopReason::EnoughFound => unneeded(facts),
         _ => missing(facts.missing),
+    }
+}
+
+/// How many contradictions there are, and what became of them.
+fn disputed(conflicts: &[Conflict]) -> String {
+    let settled = conflicts
+        .iter()
+        .filter(|conflict| conflict.resolved_by.is_some())
+        .count();
+    let counted = |count: usize| {
+        if count == 1 {
+            "1 contradiction".to_owned()
+        } else {
+            format!("{count} contradictions")
+        }
+    };
+    match (settled, conflicts.len() - settled) {
+        (0, 0) => String::new(),
+        (0, open) => format!(" {} among the findings: all sides are shown.", counted(open)),
+        (settled, 0) => format!(
+            " {} among the findings: one side outweighs the other, see why below.",
+            counted(settled)
+        ),
+        (settled, open) => format!(
+            " {} among the findings: {settled} where one side outweighs the other, {open} open.",
+            counted(settled + open)
+        ),
     }
 }
 
@@ -103,11 +141,11 @@ fn nothing_found(kind: Kind, facts: &Facts<'_>) -> String {
     }
 }
 
-fn found(kind: Kind, count: usize, facts: &Facts<'_>) -> String {
-    let named = named(kind, facts.aspects);
+/// What the named findings say, before it is cited.
+fn statements(kind: Kind, named: &[&MergedFinding]) -> String {
     let mut text = String::new();
-    let mut items = named.as_slice();
-    match (kind, named.as_slice()) {
+    let mut items = named;
+    match (kind, named) {
         (Kind::Cause, [cause, others @ ..]) => {
             // A claim that says itself how likely it is needs no second word for it.
             let prefix = if cause.claim.contains("likel") {
@@ -115,33 +153,45 @@ fn found(kind: Kind, count: usize, facts: &Facts<'_>) -> String {
             } else {
                 "Most likely: "
             };
-            text.push_str(&format!("{prefix}{}.", cite(cause)));
+            text.push_str(&format!("{prefix}{}.", claim(cause)));
             items = others;
             if !items.is_empty() {
-                text.push_str(" Also to consider:\n\n");
+                text.push_str("\n\nAlso to consider:\n\n");
             }
         }
-        (Kind::Problems, []) => text.push_str("No problem stands out."),
         (Kind::Problems, [_]) => text.push_str("What was found:\n\n"),
-        (Kind::Problems, _) => text.push_str("What matters most:\n\n"),
-        (Kind::Cause, []) | (Kind::Statements, _) => {}
+        (Kind::Problems, [_, ..]) => text.push_str("What matters most:\n\n"),
+        (_, []) | (Kind::Statements, _) => {}
     }
     for (index, finding) in items.iter().enumerate() {
         match kind {
-            Kind::Statements => text.push_str(&format!("- {}.\n", cite(finding))),
-            Kind::Problems | Kind::Cause => text.push_str(&format!("{}. {}.\n", index + 1, cite(finding))),
+            Kind::Statements => text.push_str(&format!("- {}.\n", claim(finding))),
+            Kind::Problems | Kind::Cause => text.push_str(&format!("{}. {}.\n", index + 1, claim(finding))),
         }
     }
-    text.push_str(if items.is_empty() { " " } else { "\n" });
-    text + &totals(kind, count, facts.aspects)
+    if !items.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// A claim on one line, without a full stop.
+fn claim(finding: &MergedFinding) -> String {
+    let words: Vec<&str> = finding.claim.split_whitespace().collect();
+    words.join(" ").trim_end_matches('.').to_owned()
 }
 
 /// The findings the summary names. Problems and causes: the weightiest of all, and no problem that is only for information. Statements: the weightiest of each aspect
-/// in the plan's order, so that every part of the question is answered before any is answered twice.
-fn named(kind: Kind, aspects: &[AspectFindings]) -> Vec<&MergedFinding> {
+/// in the plan's order, so that every part of the question is answered before any is answered twice. Nothing that lost a
+/// conflict.
+fn named<'a>(kind: Kind, facts: &Facts<'a>) -> Vec<&'a MergedFinding> {
     let mut all: Vec<(usize, usize, &MergedFinding)> = Vec::new();
-    for (aspect, findings) in aspects.iter().enumerate() {
-        for (rank, finding) in findings.findings.iter().take(STATEMENTS_MAX).enumerate() {
+    for (aspect, findings) in facts.aspects.iter().enumerate() {
+        let standing = findings
+            .findings
+            .iter()
+            .filter(|finding| !facts.conflicts.outweighed.contains(&finding.id));
+        for (rank, finding) in standing.take(STATEMENTS_MAX).enumerate() {
             all.push((rank, aspect, finding));
         }
     }

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use axon_protocol::{
-    Answer, AnswerStatus, AspectFindings, Author, Evidence, ExecutionPlan, MergedFinding, MissingPart, StopReason,
-    TaskId, TaskResult, TaskStatus, Usage,
+    Answer, AnswerStatus, AspectFindings, Author, Conflict, Evidence, ExecutionPlan, MergedFinding, MissingPart,
+    StopReason, TaskId, TaskResult, TaskStatus, Usage,
 };
 use chrono::{DateTime, Utc};
 
 use crate::SynthesizerConfig;
 use crate::bound;
 use crate::confidence::combined;
-use crate::conflict::{Side, conflicts};
+use crate::conflict::{Candidate, conflicts};
 use crate::finding::{Gathered, Kept, Verification, clip, gather};
 use crate::merge::{place, sets};
 use crate::quality::{Counts, metrics};
@@ -60,23 +60,32 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
 
     let gathered = gather(plan, &results, check);
     let merged = merge(&gathered, input.config);
-    let sides: Vec<Side<'_>> = merged.iter().map(|merged| merged.side(&gathered)).collect();
-    let conflicts = conflicts(&sides, input.config);
-    let mut ranked: Vec<&MergedFinding> = merged.iter().map(|merged| &merged.finding).collect();
+    let candidates: Vec<Candidate<'_>> = merged.iter().map(|merged| merged.candidate(&gathered)).collect();
+    let conflicts = conflicts(&candidates, input.config);
+    let stands = |finding: &&MergedFinding| !conflicts.outweighed.contains(&finding.id);
+    let mut ranked: Vec<&MergedFinding> = merged.iter().map(|merged| &merged.finding).filter(stands).collect();
     ranked.sort_by(|a, b| by_weight(a, b));
     let recommendations = recommendations(&ranked, input.config.recommendation_confidence_min);
 
-    let quality = metrics(&counts(input, &gathered, &merged, conflicts.len(), tasks_complete));
-    let notes = notes(plan, &results, &gathered, &merged);
+    let quality = metrics(&counts(input, &gathered, &merged, &conflicts.all, tasks_complete));
+    let mut notes = notes(plan, &results, &gathered, &merged);
     let aspects = by_aspect(&gathered, merged);
     let summary = summary(&Facts {
         plan,
         aspects: &aspects,
         missing: &missing,
-        conflicts: conflicts.len(),
+        conflicts: &conflicts,
         tasks_complete,
         stop_reason: input.stop_reason,
+        citation_support_min: input.config.citation_support_min,
     });
+    if let Some(first) = summary.unsupported.first() {
+        notes.push(format!(
+            "{} of the summary left out, because no finding supports it (the first: {}).",
+            counted(summary.unsupported.len(), "sentence"),
+            clip(first, NOTE_CHARS_MAX)
+        ));
+    }
     let outputs = bound::outputs(
         results
             .iter()
@@ -119,11 +128,11 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
         status,
         success: status == AnswerStatus::Complete,
         stop_reason: input.stop_reason,
-        summary: if error.is_some() { String::new() } else { summary },
+        summary: if error.is_some() { String::new() } else { summary.text },
         error,
         aspects,
         recommendations,
-        conflicts,
+        conflicts: conflicts.all,
         missing,
         notes,
         outputs,
@@ -150,6 +159,11 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
     };
     bound::fit(&mut answer, plan.query.output_format, input.config.answer_bytes_max);
     answer
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 /// The results with the places of their tasks in the plan, in the plan's order; one for each task, none of other plans.
@@ -242,16 +256,11 @@ struct Merged {
 }
 
 impl Merged {
-    fn side<'a>(&'a self, gathered: &'a Gathered) -> Side<'a> {
-        let tools: BTreeSet<&str> = self
-            .members
-            .iter()
-            .map(|member| gathered.findings[*member].finding.tool.as_str())
-            .collect();
-        Side {
+    fn candidate<'a>(&'a self, gathered: &'a Gathered) -> Candidate<'a> {
+        let members = self.members.iter().map(|member| &gathered.findings[*member].finding);
+        Candidate {
             finding: &self.finding,
-            aspect: &gathered.aspects[self.aspect],
-            tools: tools.into_iter().collect(),
+            members: members.collect(),
         }
     }
 }
@@ -292,6 +301,7 @@ fn one(findings: &[Kept], mut members: Vec<usize>, ids: &mut HashSet<String>, co
         .filter(|evidence| seen.insert((place(evidence), evidence.quote())))
         .cloned()
         .collect();
+    let (confidence, origins) = combined(&all, config.combined_confidence_max);
     let finding = MergedFinding {
         id: unique(lead, ids),
         claim: lead.claim.clone(),
@@ -299,7 +309,7 @@ fn one(findings: &[Kept], mut members: Vec<usize>, ids: &mut HashSet<String>, co
         polarity: lead.polarity,
         value: lead.value,
         unit: lead.unit.clone(),
-        confidence: combined(&all, config.combined_confidence_max),
+        confidence,
         severity: all
             .iter()
             .map(|finding| finding.severity)
@@ -316,6 +326,7 @@ fn one(findings: &[Kept], mut members: Vec<usize>, ids: &mut HashSet<String>, co
         recommendation: all.iter().find_map(|finding| finding.recommendation.clone()),
         evidence,
         merged: all.len(),
+        origins,
         tasks: all.iter().map(|finding| finding.task.clone()).collect(),
     };
     Merged {
@@ -375,7 +386,7 @@ fn counts(
     input: &Input<'_>,
     gathered: &Gathered,
     merged: &[Merged],
-    conflicts: usize,
+    conflicts: &[Conflict],
     tasks_complete: usize,
 ) -> Counts {
     // A plan that came with its query and brought outputs instead of findings is as complete as its tasks are.
@@ -401,8 +412,11 @@ fn counts(
         merged_away: gathered.findings.len() - merged.len(),
         kept: merged.len(),
         confidence_sum: confidences.iter().sum(),
-        conflicts,
-        conflicts_resolved: 0,
+        conflicts: conflicts.len(),
+        conflicts_resolved: conflicts
+            .iter()
+            .filter(|conflict| conflict.resolved_by.is_some())
+            .count(),
     }
 }
 

@@ -119,6 +119,15 @@ pub(crate) fn similarity(left: &[u32], right: &[u32]) -> f64 {
     }
 }
 
+/// Share of the elements of `part` that are in `whole`, of two sorted lists; 1 when `part` is empty.
+pub(crate) fn contained(part: &[u32], whole: &[u32]) -> f64 {
+    if part.is_empty() {
+        1.0
+    } else {
+        common(part, whole) as f64 / part.len() as f64
+    }
+}
+
 /// Whether one of two sorted lists holds all of the other.
 pub(crate) fn nested(left: &[u32], right: &[u32]) -> bool {
     common(left, right) == left.len().min(right.len())

@@ -333,6 +333,7 @@ fn answer() -> Answer {
                 recommendation: Some("Return an error for empty input".to_owned()),
                 evidence: evidence(),
                 merged: 2,
+                origins: 1,
                 tasks: BTreeSet::from([task_id("t1")]),
             }],
         }],
@@ -348,6 +349,7 @@ fn answer() -> Answer {
         conflicts: vec![Conflict {
             subject: "parse_header".to_owned(),
             findings: vec!["f-1".to_owned(), "f-2".to_owned()],
+            sides: vec![vec!["f-1".to_owned()], vec!["f-2".to_owned()]],
             resolved_by: Some("f-1".to_owned()),
             explanation: "two origins against one".to_owned(),
         }],

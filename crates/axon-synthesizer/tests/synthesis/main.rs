@@ -1,5 +1,6 @@
 //! The synthesis as a pure function: constructed sets of findings with known answers, and properties of all sets.
 
 mod fixture;
+mod large;
 mod properties;
 mod tables;

@@ -111,6 +111,10 @@ proptest! {
         for conflict in &answer.conflicts {
             prop_assert!(conflict.findings.iter().all(|id| ids.contains(id.as_str())));
         }
+        prop_assert!(!answer.notes.iter().any(|note| note.contains("of the summary left out")), "{:?}", answer.notes);
+        for statement in answer.summary.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(". `")) {
+            prop_assert!(statement.contains("(`"), "{}", statement);
+        }
         let reported: usize = results.iter().map(|result| result.findings.len()).sum();
         let left_out = results.iter().flat_map(|result| &result.findings).filter(|finding| finding.origin.starts_with("false")).count();
         prop_assert_eq!(answer.findings().map(|finding| finding.merged).sum::<usize>(), reported - left_out);
