@@ -10,6 +10,19 @@ use serde::{Deserialize, Serialize};
 /// Most tasks one worker process may run at once.
 const SLOTS_MAX: usize = 4096;
 
+/// How a worker thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// With a language model where one is configured, without one otherwise.
+    #[default]
+    Auto,
+    /// Without a language model.
+    Analyst,
+    /// With a language model.
+    Agent,
+}
+
 /// The `[worker]` section of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -19,6 +32,9 @@ pub struct Config {
     pub agent_type: AgentType,
     /// What it can do beyond its group; for a name of your own, all it can do. `Diagnostics` is always added. Default: none.
     pub capabilities: Vec<Capability>,
+    /// `analyst` works without a language model, `agent` with the one of the section `[model]`, `auto` with it where it is
+    /// configured. Default: `auto`.
+    pub mode: Mode,
     /// Tasks it runs at once, 1 to 4096. Default: 4.
     pub slots: usize,
     /// Seconds between two heartbeats. Default: 2.
@@ -42,6 +58,7 @@ impl Default for Config {
         Self {
             agent_type: AgentType::all(),
             capabilities: Vec::new(),
+            mode: Mode::Auto,
             slots: 4,
             heartbeat_interval_s: 2,
             drain_timeout_s: 30,
@@ -62,6 +79,9 @@ pub enum ConfigError {
         groups = group_names()
     )]
     UnknownGroup(AgentType),
+    /// An agent without a model.
+    #[error("worker.mode is agent and there is no model: set model.provider, model.name and AXON_MODEL__API_KEY")]
+    NoModel,
     /// A number that cannot work.
     #[error("{key} is {value}: use {range}")]
     OutOfRange {

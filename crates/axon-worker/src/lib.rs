@@ -1,6 +1,7 @@
 //! The worker: takes tasks of its capabilities, runs them within their boundaries, publishes one result each.
 //! It knows no lead and no other worker, and keeps nothing between tasks but caches.
 
+pub mod agent;
 pub mod analyst;
 
 mod config;
@@ -21,5 +22,5 @@ mod work;
 mod heartbeat;
 mod meters;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Mode};
 pub use worker::{Parts, Worker};

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axon_bus::Bus;
+use axon_model::{FleetPauses, LanguageModel};
 use axon_service::{Health, Leash, RegistryConfig, ServiceArgs, health, process, run_on_leash, telemetry};
 use axon_tools::{Executor, Toolbox};
-use axon_worker::{Parts, Worker};
+use axon_worker::agent::Agent;
+use axon_worker::{ConfigError, Mode, Parts, Worker};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,7 @@ struct Config {
     worker: axon_worker::Config,
     registry: RegistryConfig,
     tools: axon_tools::Config,
+    model: axon_model::Config,
 }
 
 impl Args {
@@ -72,6 +75,10 @@ impl Args {
         let config: Config = self.service.load(&flags)?;
         config.worker.validate(&config.registry)?;
         config.tools.validate()?;
+        config.model.validate()?;
+        if config.worker.mode == Mode::Agent && !config.model.is_set() {
+            return Err(ConfigError::NoModel.into());
+        }
         Ok(config)
     }
 }
@@ -91,6 +98,12 @@ async fn main() -> anyhow::Result<()> {
     let bus = Bus::connect(&config.bus, id.as_str()).await?;
     bus.declare().await.context("cannot declare the streams")?;
     let toolbox = Arc::new(Toolbox::standard(&config.tools)?);
+    let agent = match config.worker.mode {
+        Mode::Analyst => None,
+        Mode::Auto | Mode::Agent => {
+            LanguageModel::open(&config.model, Arc::new(FleetPauses::new(&bus)))?.map(Agent::new)
+        }
+    };
     let drain_timeout = config.worker.drain_timeout();
     let worker = Worker::new(Parts {
         id,
@@ -98,6 +111,7 @@ async fn main() -> anyhow::Result<()> {
         registry: config.registry,
         bus: bus.clone(),
         executor: Executor::new(config.tools.clone(), toolbox),
+        agent,
         cache: config.tools.workspaces,
         health,
         metrics: probes.address().map(reachable).unwrap_or_default(),

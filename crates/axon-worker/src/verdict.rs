@@ -54,6 +54,9 @@ pub(crate) struct Facts {
     pub(crate) stop: Option<Stop>,
     /// Parts that are finished and worth reporting.
     pub(crate) finished: usize,
+    /// Whether a model was paid for. What was spent is accounted by a result alone, so that there has to be one: another
+    /// attempt would spend the same budget again.
+    pub(crate) paid: bool,
     /// Parts that were never done, by name.
     pub(crate) missing: Vec<String>,
     /// Parts that failed.
@@ -94,9 +97,12 @@ pub(crate) fn settle(facts: &Facts) -> Settlement {
         reason: Some(cut(reason)),
     };
     match facts.stop {
+        Some(Stop::Leaving) if facts.paid => partial(format!("its worker had to leave{}", not_done(facts))),
         Some(Stop::Leaving) => Settlement::HandBack,
         Some(Stop::Cancelled) => partial("cancelled".to_owned()),
-        Some(Stop::OutOfTime) if facts.finished > 0 => partial(format!("the time was up{}", not_done(facts))),
+        Some(Stop::OutOfTime) if facts.finished > 0 || facts.paid => {
+            partial(format!("the time was up{}", not_done(facts)))
+        }
         Some(Stop::OutOfTime) => Settlement::Bury {
             reason: Reason::Timeout,
             verdict: Verdict::Retry,
@@ -116,7 +122,7 @@ pub(crate) fn settle(facts: &Facts) -> Settlement {
 fn after_failures(facts: &Facts, partial: impl Fn(String) -> Settlement) -> Settlement {
     let may_pass = facts.failures.iter().any(|failure| failure.may_pass);
     let tries_left = facts.attempt < facts.attempts_max;
-    if facts.finished > 0 && !(may_pass && tries_left) {
+    if facts.paid || (facts.finished > 0 && !(may_pass && tries_left)) {
         return partial(trouble(facts));
     }
     let timed_out = facts.failures.iter().any(|failure| failure.timed_out);
@@ -163,6 +169,7 @@ mod tests {
         Facts {
             stop,
             finished,
+            paid: false,
             failures: failures.to_vec(),
             missing: Vec::new(),
             attempt: 1,
@@ -230,6 +237,22 @@ mod tests {
             ),
         ] {
             assert_eq!(word(&settle(&facts)), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_paid_for_is_reported() {
+        let paid = |stop, failures: &[Failure]| Facts {
+            paid: true,
+            ..facts(stop, 0, failures)
+        };
+        for facts in [
+            paid(Some(Stop::Leaving), &[]),
+            paid(Some(Stop::OutOfTime), &[]),
+            paid(Some(Stop::Cancelled), &[]),
+            paid(None, &[Failure::transient("busy")]),
+        ] {
+            assert_eq!(word(&settle(&facts)), "partial", "{facts:?}");
         }
     }
 

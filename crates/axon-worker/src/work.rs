@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::Instant;
 
+use crate::agent::Agent;
 use crate::analyst::{self, Investigation, Progress};
 use crate::task::{Context, Job, announce};
 use crate::verdict::{Facts, Failure, Stop};
@@ -56,15 +57,18 @@ impl Report {
 /// The tools of a worker and the workspaces it has unpacked.
 pub(crate) struct Workshop {
     executor: Executor,
+    /// Investigates with a model; absent where the analyst does.
+    agent: Option<Agent>,
     cache: CacheConfig,
     workspaces: OnceCell<WorkspaceCache>,
     archives: Objects,
 }
 
 impl Workshop {
-    pub(crate) fn new(executor: Executor, cache: CacheConfig, bus: &axon_bus::Bus) -> Self {
+    pub(crate) fn new(executor: Executor, agent: Option<Agent>, cache: CacheConfig, bus: &axon_bus::Bus) -> Self {
         Self {
             executor,
+            agent,
             cache,
             workspaces: OnceCell::new(),
             archives: bus.objects(ObjectBucket::Workspaces),
@@ -180,9 +184,7 @@ impl Workshop {
         };
         let investigating = async {
             tokio::select! {
-                investigation = analyst::investigate(task, workspace, &self.executor, &call_context, &mut sink) => {
-                    Some(investigation)
-                }
+                investigation = self.look(task, workspace, &call_context, &mut sink) => Some(investigation),
                 () = tokio::time::sleep_until(stop_at) => None,
                 () = stopped_for_long(job) => None,
             }
@@ -198,6 +200,20 @@ impl Workshop {
                 findings: found,
                 ..Report::default()
             },
+        }
+    }
+
+    /// With a model where there is one, as an analyst otherwise.
+    async fn look(
+        &self,
+        task: &Task,
+        workspace: Arc<Workspace>,
+        context: &CallContext,
+        sink: &mut (dyn FnMut(Progress) + Send),
+    ) -> Investigation {
+        match &self.agent {
+            Some(agent) => Box::pin(agent.investigate(task, workspace, &self.executor, context, sink)).await,
+            None => analyst::investigate(task, workspace, &self.executor, context, sink).await,
         }
     }
 
@@ -328,6 +344,7 @@ fn report_investigation(investigation: Investigation) -> Report {
         facts: Facts {
             finished,
             failures,
+            paid: usage.tokens > 0,
             ..Facts::default()
         },
         findings,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use crate::agent::Agent;
 use crate::board::Board;
 use crate::heartbeat::{self, Identity, Status};
 use crate::meters::Meters;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub bus: Bus,
     /// Its tools.
     pub executor: Executor,
+    /// What investigates with a model; absent where the analyst does.
+    pub agent: Option<Agent>,
     /// Where it unpacks workspaces.
     pub cache: CacheConfig,
     /// Where it tells whether it is ready.
@@ -71,6 +74,7 @@ impl Worker {
             registry,
             bus,
             executor,
+            agent,
             cache,
             health,
             metrics,
@@ -84,7 +88,7 @@ impl Worker {
             started_at: Utc::now(),
         };
         let context = Arc::new(Context {
-            workshop: Workshop::new(executor, cache, &bus),
+            workshop: Workshop::new(executor, agent, cache, &bus),
             meters: Meters::new(),
             leaving: CancellationToken::new(),
             id,

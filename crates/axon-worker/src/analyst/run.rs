@@ -169,7 +169,7 @@ impl Work<'_> {
             .await;
         let run = run.map_err(|refusal| format!("the calls of round {round} were refused: {refusal}"))?;
         self.usage += run.calls_made();
-        self.run = joined(&self.run, &run);
+        self.run = joined_with(&self.run, &run);
         self.results.add(run.results);
         Ok(())
     }
@@ -216,8 +216,12 @@ impl Work<'_> {
 }
 
 /// The figures of two rounds, one after the other.
-fn joined(first: &RunStatistics, second: &Run) -> RunStatistics {
-    let second = &second.statistics;
+pub(crate) fn joined_with(first: &RunStatistics, second: &Run) -> RunStatistics {
+    joined(first, &second.statistics)
+}
+
+/// The figures of two runs, one after the other.
+pub(crate) fn joined(first: &RunStatistics, second: &RunStatistics) -> RunStatistics {
     RunStatistics::new(
         first.sequential_ms + second.sequential_ms,
         first.parallel_ms + second.parallel_ms,

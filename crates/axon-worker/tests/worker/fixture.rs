@@ -150,6 +150,7 @@ impl Fleet {
             registry: RegistryConfig::default(),
             bus: bus.clone(),
             executor: Executor::new(tools.clone(), Arc::new(toolbox)),
+            agent: None,
             cache: tools.workspaces,
             health: Health::new(),
             metrics: String::new(),
