@@ -1,4 +1,5 @@
-//! What every Axon process has: configuration, telemetry, health endpoints, shutdown, and how long to wait before trying again.
+//! What every Axon process has: configuration, telemetry, health endpoints, shutdown, the supervision of
+//! foreign programs, and how long to wait before trying again.
 //!
 //! It knows nothing of queries, tasks or NATS and depends on no other crate of this workspace. No other crate reads the
 //! environment, installs a subscriber or handles a signal.
@@ -6,6 +7,7 @@
 pub mod args;
 pub mod breaker;
 pub mod config;
+pub mod foreign;
 pub mod health;
 pub mod metrics;
 pub mod process;
