@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axon_service::run_until_signal;
-use axon_service::telemetry;
+use axon_service::{foreign, run_until_signal, telemetry};
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the command that the process's arguments name.
 pub async fn run() -> ExitCode {
+    if let Some(code) = foreign::helper().await {
+        return ExitCode::from(code);
+    }
     let cli = Cli::parse();
     match start(cli).await {
         Ok(exit) => exit.into(),

@@ -1,10 +1,13 @@
 //! The settings of tools, executor and workspace cache, each with its default. Nothing here reads a file or the
 //! environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{CommandConfig, FetchConfig, McpConfig};
 
 /// Most tool calls at once in one process, over all its runs.
 pub const PROCESS_TOOLS_MAX: usize = 20;
@@ -25,6 +28,14 @@ pub struct Config {
     pub allow_crash: bool,
     /// The cache of unpacked workspaces.
     pub workspaces: CacheConfig,
+    /// MCP servers by name, sections `[tools.mcp.<name>]`. Default: none.
+    pub mcp: BTreeMap<String, McpConfig>,
+    /// Commands that may be run by name, sections `[tools.commands.<name>]`. Default: none.
+    pub commands: BTreeMap<String, CommandConfig>,
+    /// What may be fetched. Default: nothing.
+    pub fetch: FetchConfig,
+    /// The binary of Axon that supervises foreign programs. Default: the process's own.
+    pub supervisor: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -36,6 +47,10 @@ impl Default for Config {
             retry_delay_ms: 100,
             allow_crash: false,
             workspaces: CacheConfig::default(),
+            mcp: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            fetch: FetchConfig::default(),
+            supervisor: None,
         }
     }
 }
@@ -52,7 +67,20 @@ impl Config {
         if self.transient_retries > TRANSIENT_RETRIES_MAX {
             return Err(ConfigError::Retries(self.transient_retries));
         }
-        Ok(())
+        let servers = self.mcp.iter().filter_map(|(name, server)| {
+            let (key, problem) = server.problem(name)?;
+            Some((format!("tools.mcp.{name}{key}"), problem))
+        });
+        let commands = self.commands.iter().filter_map(|(name, command)| {
+            let (key, problem) = command.problem()?;
+            Some((format!("tools.commands.{name}{key}"), problem))
+        });
+        let fetch = self.fetch.problem().into_iter();
+        let fetch = fetch.map(|(key, problem)| (format!("tools.fetch{key}"), problem));
+        match servers.chain(commands).chain(fetch).next() {
+            Some((key, problem)) => Err(ConfigError::Foreign { key, problem }),
+            None => Ok(()),
+        }
     }
 
     /// [`Config::tool_timeout_ms`] as a duration.
@@ -96,6 +124,14 @@ pub enum ConfigError {
     /// Too many tries.
     #[error("tools.transient_retries is {0}: use 0 to {TRANSIENT_RETRIES_MAX}")]
     Retries(u32),
+    /// A foreign program or server that cannot be used in that way.
+    #[error("{key}: {problem}")]
+    Foreign {
+        /// The dotted key.
+        key: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
 }
 
 #[cfg(test)]
@@ -115,5 +151,37 @@ mod tests {
         assert_eq!(with(|c| c.max_concurrent_tools = 20), Ok(()));
         assert_eq!(with(|c| c.tool_timeout_ms = 0), Err(ConfigError::Timeout));
         assert_eq!(with(|c| c.transient_retries = 11), Err(ConfigError::Retries(11)));
+    }
+
+    #[test]
+    fn a_server_is_a_command_or_an_address() {
+        for (name, text, expected) in [
+            ("time", "command = 'x'", None),
+            ("time", "url = 'http://127.0.0.1:1/mcp'", None),
+            ("time", "", Some("tools.mcp.time: give a `command`")),
+            (
+                "time",
+                "command = 'x'\nurl = 'http://y'",
+                Some("tools.mcp.time: give a `command` or"),
+            ),
+            ("time", "url = 'ftp://y'", Some("tools.mcp.time.url: `ftp://y`")),
+            (
+                "time",
+                "command = 'x'\ncall_timeout_ms = 0",
+                Some("tools.mcp.time.call_timeout_ms: 0"),
+            ),
+            ("a.b", "command = 'x'", Some("tools.mcp.a.b: `a.b` cannot name")),
+        ] {
+            let server: McpConfig = toml::from_str(text).expect("reads");
+            let config = Config {
+                mcp: [(name.to_owned(), server)].into(),
+                ..Config::default()
+            };
+            let problem = config.validate().map_err(|error| error.to_string()).err();
+            assert_eq!(problem.is_some(), expected.is_some(), "{name} {text}: {problem:?}");
+            if let (Some(problem), Some(expected)) = (problem, expected) {
+                assert!(problem.starts_with(expected), "{problem}");
+            }
+        }
     }
 }

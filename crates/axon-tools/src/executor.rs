@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::PROCESS_TOOLS_MAX;
 use crate::{
     CallContext, Config, ErrorKind, Graph, GraphError, OUTPUT_BYTES_MAX, Tool, ToolError, Toolbox, allowed, json_bytes,
+    mcp,
 };
 use schedule::Schedule;
 
@@ -55,12 +56,14 @@ pub enum Refusal {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// A tool that does not exist here.
-    #[error("the call `{call}` names the tool `{tool}`, which this worker does not have; it has: {known}")]
+    #[error("the call `{call}` names the tool `{tool}`, which this worker does not have{hint}; it has: {known}")]
     UnknownTool {
         /// The call.
         call: String,
         /// The tool.
         tool: String,
+        /// What would have to be configured, where that is known.
+        hint: String,
         /// The tools there are.
         known: String,
     },
@@ -205,6 +208,7 @@ impl Executor {
                 return Err(Refusal::UnknownTool {
                     call: call.tool_id.clone(),
                     tool: call.tool_name.clone(),
+                    hint: hint(&call.tool_name),
                     known: self.inner.toolbox.names().collect::<Vec<_>>().join(", "),
                 });
             }
@@ -303,7 +307,10 @@ impl Executor {
         let means = self.inner.means.lock().unwrap_or_else(PoisonError::into_inner);
         let estimate = |call: &ToolCall| {
             let tool = self.inner.toolbox.get(&call.tool_name);
-            let told = tool.and_then(|tool| tool.estimate(&call.params)).map(milliseconds);
+            let told = tool
+                .as_ref()
+                .and_then(|tool| tool.estimate(&call.params))
+                .map(milliseconds);
             told.or_else(|| means.get(&call.tool_name).copied())
                 .or_else(|| tool.map(|tool| milliseconds(tool.cost().typical())))
                 .unwrap_or_default()
@@ -330,7 +337,8 @@ impl Executor {
             jitter: 0.0,
         };
         let mut attempts = 0;
-        let result = match (params, self.inner.toolbox.get(&call.tool_name)) {
+        let tool = self.inner.toolbox.get(&call.tool_name);
+        let result = match (params, &tool) {
             (Err(error), _) => Err(error),
             (Ok(_), None) => Err(ToolError::permanent(format!("there is no tool `{}`", call.tool_name))),
             (Ok(params), Some(tool)) => loop {
@@ -359,8 +367,9 @@ impl Executor {
         };
         drop(slot);
         let duration = started.elapsed();
-        if attempts > 0 {
-            metrics::histogram!(TOOL_DURATION_SECONDS, "tool" => call.tool_name.clone()).record(duration.as_secs_f64());
+        if let Some(tool) = tool.filter(|_| attempts > 0) {
+            metrics::histogram!(TOOL_DURATION_SECONDS, "tool" => tool.label().to_owned())
+                .record(duration.as_secs_f64());
         }
         Tried {
             index,
@@ -437,6 +446,15 @@ struct Tried {
     attempts: u32,
     duration: Duration,
     result: Result<Value, ToolError>,
+}
+
+/// What to configure, to have a tool that is missing.
+fn hint(tool: &str) -> String {
+    let server = tool.strip_prefix(mcp::PREFIX).and_then(|rest| rest.split('.').next());
+    match server {
+        Some(server) => format!(": no MCP server `{server}` is configured in its section tools.mcp"),
+        None => String::new(),
+    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -12,19 +12,28 @@ pub mod code;
 mod diag;
 pub mod git;
 
+mod command;
+mod http;
+mod mcp;
+mod web;
+
 mod evidence;
 mod workspace;
 
 mod testing;
 
+pub use command::CommandConfig;
 pub use config::{CacheConfig, Config, ConfigError, PROCESS_TOOLS_MAX};
 pub use evidence::{EvidenceError, QUOTE_LINES_MAX, cite, verify};
 pub use executor::{CallOutcome, CallStatus, Executor, Refusal, Run, ToolEvent};
 pub use graph::{CALLS_MAX, Graph, GraphError};
+pub use mcp::McpConfig;
 pub use tool::{
-    CallContext, Cost, ErrorKind, OUTPUT_BYTES_MAX, Tool, ToolError, blocking, fit, json_bytes, parse_params, schema_of,
+    CallContext, Cost, ErrorKind, OUTPUT_BYTES_MAX, Tool, ToolError, ToolSource, blocking, fit, json_bytes,
+    parse_params, schema_of,
 };
-pub use toolbox::{Toolbox, ToolboxError, allowed};
+pub use toolbox::{Offer, Toolbox, ToolboxError, allowed};
+pub use web::FetchConfig;
 pub use workspace::{
     CacheError, Change, Commit, FileEntry, FileText, History, HistoryLimits, Kind, Language, Manifest, PackError,
     PackLimits, Packed, Skipped, UnpackError, UnpackLimits, Workspace, WorkspaceCache, WorkspaceError, in_scope,

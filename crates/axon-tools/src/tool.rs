@@ -36,6 +36,16 @@ pub trait Tool: Send + Sync {
         true
     }
 
+    /// Whether the configuration of this process lets anybody call it. One that is not permitted says so when it is called.
+    fn permitted(&self) -> bool {
+        true
+    }
+
+    /// What metrics know it by: its name, unless there is no telling how many names there are.
+    fn label(&self) -> &str {
+        self.name()
+    }
+
     /// How much work a call is, as long as nothing was measured.
     fn cost(&self) -> Cost {
         Cost::Light
@@ -48,6 +58,19 @@ pub trait Tool: Send + Sync {
 
     /// Runs it. A call may be dropped at any await point; what it started elsewhere must stop with `context.cancel`.
     async fn call(&self, context: &CallContext, params: Value) -> Result<Value, ToolError>;
+}
+
+/// Tools that nobody knows before something was opened, such as those of a server.
+#[async_trait]
+pub trait ToolSource: Send + Sync {
+    /// What the names of its tools begin with, up to a dot and with it: `mcp.time.`.
+    fn prefix(&self) -> &str;
+
+    /// The tool that has this name after the prefix. Nothing is opened: whether it exists, a call tells.
+    fn tool(&self, short: &str) -> Arc<dyn Tool>;
+
+    /// Opens what has to be opened, and lists all tools.
+    async fn list(&self) -> Result<Vec<Arc<dyn Tool>>, ToolError>;
 }
 
 /// How much work a call of a tool is.
@@ -256,6 +279,22 @@ pub fn fit<T: Serialize>(mut items: Vec<T>, bytes_max: usize) -> (Vec<T>, usize)
     (items, omitted)
 }
 
+/// The beginning of a text whose JSON takes so many bytes at most, and how many bytes of it are missing.
+pub(crate) fn cut_text(text: &str, bytes_max: usize) -> (&str, usize) {
+    if text.len() <= bytes_max / 6 || json_bytes(&text) <= bytes_max {
+        return (text, 0);
+    }
+    let mut used = 2;
+    let end = text
+        .char_indices()
+        .find(|(_, char)| {
+            used += json_bytes(char).saturating_sub(2);
+            used > bytes_max
+        })
+        .map_or(text.len(), |(index, _)| index);
+    (&text[..end], text.len() - end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +307,23 @@ mod tests {
             let (fitting, omitted) = fit(items.clone(), bytes_max);
             assert_eq!((fitting.len(), omitted), (kept, 3 - kept), "{bytes_max}");
             assert!(kept == 0 || json_bytes(&fitting) <= bytes_max, "{bytes_max}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_by_its_size_as_json() {
+        for (text, bytes_max, kept) in [
+            ("", 2, ""),
+            ("abcd", 6, "abcd"),
+            ("abcd", 5, "abc"),
+            ("a\"b", 5, "a\""),
+            ("äöü", 6, "äö"),
+            ("\u{1}x", 8, "\u{1}"),
+            ("\u{1}x", 7, ""),
+        ] {
+            let (cut, missing) = cut_text(text, bytes_max);
+            assert_eq!((cut, missing), (kept, text.len() - kept.len()), "{text} to {bytes_max}");
+            assert!(json_bytes(&cut) <= bytes_max, "{text} to {bytes_max}");
         }
     }
 

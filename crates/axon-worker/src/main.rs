@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axon_bus::Bus;
 use axon_model::{FleetPauses, LanguageModel};
-use axon_service::{Health, Leash, RegistryConfig, ServiceArgs, health, process, run_on_leash, telemetry};
+use axon_service::{Health, Leash, RegistryConfig, ServiceArgs, foreign, health, process, run_on_leash, telemetry};
 use axon_tools::{Executor, Toolbox};
 use axon_worker::agent::Agent;
 use axon_worker::{ConfigError, Mode, Parts, Worker};
@@ -87,6 +87,9 @@ impl Args {
 // threads it takes a fifth less processor time per task and less memory.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    if let Some(code) = foreign::helper().await {
+        std::process::exit(code.into());
+    }
     let args = Args::parse();
     let leash = Leash::on_stdin(args.service.exit_with_parent)?;
     let config = args.load()?;

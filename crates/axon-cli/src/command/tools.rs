@@ -66,24 +66,25 @@ struct RunArgs {
 pub(crate) async fn run(context: &Context, args: ToolsArgs) -> anyhow::Result<Exit> {
     let toolbox = Toolbox::standard(&context.tools)?;
     match args.command {
-        ToolsCommand::Ls => list(context, &toolbox)?,
-        ToolsCommand::Show { tool } => show(context, find(&toolbox, &tool)?.as_ref())?,
+        ToolsCommand::Ls => list(context, &toolbox).await?,
+        ToolsCommand::Show { tool } => show(context, find(&toolbox, &tool).await?.as_ref())?,
         ToolsCommand::Run(args) => call(context, &toolbox, args).await?,
     }
     Ok(Exit::Success)
 }
 
-fn find<'a>(toolbox: &'a Toolbox, name: &str) -> anyhow::Result<&'a Arc<dyn Tool>> {
-    toolbox.get(name).ok_or_else(|| {
-        let names: Vec<&str> = toolbox.names().collect();
-        Failure::not_found(format!("there is no tool `{name}`: the tools are {}", names.join(", "))).into()
-    })
+async fn find(toolbox: &Toolbox, name: &str) -> anyhow::Result<Arc<dyn Tool>> {
+    toolbox
+        .find(name)
+        .await
+        .map_err(|message| Failure::not_found(message).into())
 }
 
 fn value_of(tool: &dyn Tool) -> Value {
     json!({
         "name": tool.name(),
         "read_only": tool.read_only(),
+        "permitted": tool.permitted(),
         "cost": tool.cost(),
         "description": tool.description(),
         "schema": tool.schema(),
@@ -96,17 +97,25 @@ fn cost_of(tool: &dyn Tool) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn list(context: &Context, toolbox: &Toolbox) -> anyhow::Result<()> {
+/// All tools, those of the configured servers included. A server that does not open is told, and the others are listed.
+async fn list(context: &Context, toolbox: &Toolbox) -> anyhow::Result<()> {
+    let mut tools: Vec<Arc<dyn Tool>> = toolbox.list().cloned().collect();
+    for source in toolbox.list_sources().await {
+        match source {
+            Ok(listed) => tools.extend(listed),
+            Err(message) => eprintln!("warning: {message}"),
+        }
+    }
     if context.json {
-        let all: Vec<Value> = toolbox.list().map(|tool| value_of(tool.as_ref())).collect();
+        let all: Vec<Value> = tools.iter().map(|tool| value_of(tool.as_ref())).collect();
         return output::json(&all);
     }
-    let rows: Vec<Vec<String>> = toolbox
-        .list()
+    let rows: Vec<Vec<String>> = tools
+        .iter()
         .map(|tool| {
             vec![
                 tool.name().to_owned(),
-                yes_or_no(tool.read_only()).to_owned(),
+                read_only_of(tool.as_ref()).to_owned(),
                 cost_of(tool.as_ref()),
                 short(tool.description(), DESCRIPTION_CHARS_MAX),
             ]
@@ -124,18 +133,25 @@ fn show(context: &Context, tool: &dyn Tool) -> anyhow::Result<()> {
         "{}\n{}\nread-only: {}; cost: {} (about {:?} until it is measured)\nparameters:\n{schema}",
         tool.name(),
         tool.description(),
-        yes_or_no(tool.read_only()),
+        read_only_of(tool),
         cost_of(tool),
         tool.cost().typical(),
     ))
 }
 
-fn yes_or_no(yes: bool) -> &'static str {
-    if yes { "yes" } else { "no" }
+fn read_only_of(tool: &dyn Tool) -> &'static str {
+    match (tool.read_only(), tool.permitted()) {
+        (true, _) => "yes",
+        (false, true) => "no",
+        (false, false) => "no, held back",
+    }
 }
 
 async fn call(context: &Context, toolbox: &Toolbox, args: RunArgs) -> anyhow::Result<()> {
-    let tool = find(toolbox, &args.tool)?;
+    let tool = match toolbox.get(&args.tool) {
+        Some(tool) => tool,
+        None => find(toolbox, &args.tool).await?,
+    };
     let params = params_of(&args.params)?;
     let workspace = match args.no_workspace {
         true => None,
@@ -176,7 +192,13 @@ async fn call(context: &Context, toolbox: &Toolbox, args: RunArgs) -> anyhow::Re
             let message = format!("{}; `axon tools show {}` shows what it takes", error.message, args.tool);
             Err(Failure::bad_input(message).into())
         }
-        Err(error) => Err(Failure::new(Exit::Unexpected, format!("`{}` failed: {}", args.tool, error.message)).into()),
+        Err(error) => {
+            let message = match error.message.contains(&args.tool) {
+                true => error.message,
+                false => format!("`{}` failed: {}", args.tool, error.message),
+            };
+            Err(Failure::new(Exit::Unexpected, message).into())
+        }
     }
 }
 
@@ -220,13 +242,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_tool_that_is_not_there_is_told_with_those_that_are() {
+    #[tokio::test]
+    async fn a_tool_that_is_not_there_is_told_with_those_that_are() {
         let toolbox = Toolbox::standard(&axon_tools::Config::default()).expect("registers");
-        let error = find(&toolbox, "code.serch").map(|_| ()).expect_err("unknown");
+        let error = find(&toolbox, "code.serch").await.map(|_| ()).expect_err("unknown");
         assert!(error.to_string().contains("code.search"), "{error}");
         assert_eq!(Exit::of_error(&error), Exit::NotFound);
-        let value = value_of(find(&toolbox, "code.search").expect("there").as_ref());
+        let value = value_of(find(&toolbox, "code.search").await.expect("there").as_ref());
         assert_eq!(
             (&value["read_only"], &value["name"]),
             (&json!(true), &json!("code.search"))
