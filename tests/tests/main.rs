@@ -21,6 +21,7 @@ mod fleet_health;
 mod fleet_hostile;
 mod fleet_malformed;
 mod fleet_mcp;
+mod fleet_memory;
 mod fleet_missing;
 mod fleet_operate;
 mod fleet_python;

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::command::{
     answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, dead::DeadArgs, demo::DemoArgs, doctor::DoctorArgs,
-    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, plan::PlanArgs,
-    queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs, tools::ToolsArgs, top::TopArgs, up::UpArgs,
-    watch::WatchArgs, workers::WorkersArgs,
+    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, memory::MemoryArgs,
+    plan::PlanArgs, queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs, tools::ToolsArgs, top::TopArgs,
+    up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
 };
 
 /// Ask a fleet of workers questions that are too big for one, and run, watch and measure that fleet.
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Say whether the answer of a query was good or bad; strategies are selected by how well they do
     Feedback(FeedbackArgs),
+    /// Look at what the fleet remembers, recall it, forget it, carry it over to another fleet
+    Memory(MemoryArgs),
     /// List the processes of the fleet
     Workers(WorkersArgs),
     /// Watch workers, queues and queries, refreshed each second

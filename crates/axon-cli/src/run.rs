@@ -65,6 +65,7 @@ async fn dispatch(context: &Context, command: Command, stop: CancellationToken) 
         Command::Queries(args) => command::queries::run(context, args).await,
         Command::Explain(args) => command::explain::run(context, args).await,
         Command::Feedback(args) => command::feedback::run(context, args).await,
+        Command::Memory(args) => command::memory::run(context, args).await,
         Command::Workers(args) => command::workers::run(context, args).await,
         Command::Strategies => command::strategies::run(context).await,
         Command::Dead(args) => command::dead::run(context, args).await,

@@ -38,6 +38,8 @@ pub struct Config {
     pub max_tasks_per_plan: usize,
     /// Applications of a strategy before its success rate changes its score. Default: 5.
     pub min_applications: u64,
+    /// Latest episodes that similar queries are looked for in; 0 recalls nothing. About 2 KiB of memory each. Default: 10,000.
+    pub max_episodes: usize,
     /// Digest of the stored workspace that queries look at which name none; none if empty. Default: empty.
     pub workspace: String,
     /// Seconds a stopping lead waits for what it works on before it hands it back. Default: 20.
@@ -62,6 +64,7 @@ impl Default for Config {
             max_attempts: 3,
             max_tasks_per_plan: 1000,
             min_applications: 5,
+            max_episodes: 10_000,
             workspace: String::new(),
             drain_timeout_s: 20,
             allocation: AllocationTable::default(),

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axon_memory::Application;
-use axon_protocol::{Answer, AnswerStatus, Author, Episode, ExecutionPlan};
+use axon_protocol::{Answer, AnswerStatus, Author, Episode, Evidence, ExecutionPlan};
 use axon_service::metrics as names;
 use chrono::Utc;
 use tracing::warn;
@@ -13,6 +13,10 @@ use crate::context::Context;
 
 /// How long writing an episode may take.
 const STEP: Duration = Duration::from_secs(20);
+/// Characters of a summary that are remembered.
+const SUMMARY_CHARS_MAX: usize = 400;
+/// Files of an answer that are remembered.
+const PLACES_MAX: usize = 8;
 /// Completeness from which a strategy's application may count as a success.
 const COMPLETENESS_MIN: f64 = 0.7;
 
@@ -39,6 +43,8 @@ pub(crate) async fn remember(context: &Context, plan: &ExecutionPlan, answer: &A
         quality: answer.quality,
         usage: answer.usage,
         duration_ms: answer.duration_ms,
+        summary: answer.summary.chars().take(SUMMARY_CHARS_MAX).collect(),
+        places: places(answer),
         at: Utc::now(),
     };
     match context.episodes.remember(&episode, Instant::now() + STEP).await {
@@ -58,6 +64,34 @@ pub(crate) async fn remember(context: &Context, plan: &ExecutionPlan, answer: &A
         Ok(false) => {}
         Err(error) => warn!(query = %plan.query_id, %error, "cannot remember the query"),
     }
+}
+
+/// The files that the most important findings cite, in the order of the aspects.
+fn places(answer: &Answer) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    let deepest = answer
+        .aspects
+        .iter()
+        .map(|aspect| aspect.findings.len())
+        .max()
+        .unwrap_or(0);
+    let by_rank = (0..deepest).flat_map(|rank| {
+        answer
+            .aspects
+            .iter()
+            .filter_map(move |aspect| aspect.findings.get(rank))
+    });
+    for evidence in by_rank.flat_map(|finding| &finding.evidence) {
+        if places.len() == PLACES_MAX {
+            break;
+        }
+        if let Evidence::Source { path, .. } = evidence
+            && !places.contains(path)
+        {
+            places.push(path.clone());
+        }
+    }
+    places
 }
 
 /// Counts an answer.

@@ -80,7 +80,9 @@ fn compose(
         warn!(%error, "left out a strategy of the bucket");
     }
     let analysis = analyze(query, Some(view), library.vocabulary());
-    let selected = library.select(&analysis, query, &statistics, context.config.min_applications);
+    let recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);
+    let min_applications = context.config.min_applications;
+    let selected = library.select(&analysis, query, &statistics, min_applications, &recalled);
     let definition = library
         .get(&selected.name)
         .ok_or_else(|| format!("the strategy {} has no definition", selected.name))?;
@@ -99,6 +101,7 @@ fn compose(
         view: Some(view),
         workspace: Some(workspace),
         config: &context.config,
+        recalled,
         now: accepted_at,
     };
     planning::plan(input).map_err(|error| error.to_string())

@@ -98,7 +98,7 @@ impl Lead {
             overseer,
             library: Library::builtin()?,
             strategies: Strategies::new(&bus),
-            episodes: Episodes::new(&bus),
+            episodes: Episodes::new(&bus, config.max_episodes),
             applications: tx,
             cancelled: broadcast::channel(CANCELLATIONS_MAX).0,
             manifests: Manifests::default(),
@@ -270,6 +270,8 @@ fn background(context: &Arc<Context>, stop: &CancellationToken, health: &Health)
     let mut tasks = JoinSet::new();
     let strategies = context.strategies.clone();
     tasks.spawn(async move { strategies.follow().await });
+    let episodes = context.episodes.clone();
+    tasks.spawn(async move { episodes.follow().await });
     let fleet = context.fleet.clone();
     tasks.spawn(async move { fleet.follow().await });
     let (bus, stopping, attempts) = (context.bus.clone(), stop.clone(), context.config.max_attempts);
@@ -312,6 +314,7 @@ async fn hear(context: &Context, message: &Delivery, stop: &CancellationToken) -
             let _: Result<usize, broadcast::error::SendError<QueryId>> = context.cancelled.send(query_id.clone());
             return Some(query_id);
         }
+        Ok(Control::Forget { query_id }) => context.episodes.forget(&query_id),
         Ok(Control::Drain { id }) if id == context.id.as_str() => {
             info!(%id, "asked to drain");
             stop.cancel();

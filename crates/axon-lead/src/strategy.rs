@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axon_protocol::{Analysis, DelegationTemplate, Query, SelectedStrategy, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{
+    Analysis, DelegationTemplate, Query, Recalled, SelectedStrategy, StrategyDefinition, StrategyStatistics,
+};
 use regex::{RegexSet, RegexSetBuilder};
 
 use crate::analysis::Vocabulary;
@@ -47,6 +49,8 @@ const ASPECT_POINTS_MAX: f64 = 0.9;
 const ASPECTS_UNKNOWN_SHARE: f64 = 0.6;
 /// A strategy that always succeeds is worth this much more than one that does half of the time, relative to its score.
 const SUCCESS_WEIGHT: f64 = 0.4;
+/// The same for what became of similar queries, once they are as alike as one equal query.
+const MEMORY_WEIGHT: f64 = 0.3;
 /// Largest compiled size of the patterns of one strategy, in bytes: definitions come from outside.
 const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -154,13 +158,15 @@ impl Library {
     }
 
     /// Chooses the strategy with the highest score: patterns, keywords, capabilities and aspects that match, weighed by
-    /// the success rate of those applied at least `min_applications` times. The general strategy has a floor score.
+    /// the success rate of those applied at least `min_applications` times and by what became of similar queries. The
+    /// general strategy has a floor score.
     pub fn select(
         &self,
         analysis: &Analysis,
         query: &Query,
         statistics: &BTreeMap<String, StrategyStatistics>,
         min_applications: u64,
+        recalled: &[Recalled],
     ) -> SelectedStrategy {
         let words = Words::of(&query.query);
         let mut scored: Vec<(&str, f64, Vec<String>)> = self
@@ -170,6 +176,10 @@ impl Library {
                 let (mut score, mut reasons) = strategy.score(analysis, query, &words);
                 let name = strategy.definition.name.as_str();
                 if let Some((factor, reason)) = boost(statistics.get(name), min_applications) {
+                    score *= factor;
+                    reasons.push(reason);
+                }
+                if let Some((factor, reason)) = remembered(name, recalled) {
                     score *= factor;
                     reasons.push(reason);
                 }
@@ -361,6 +371,24 @@ fn boost(statistics: Option<&StrategyStatistics>, min_applications: u64) -> Opti
     Some((factor, reason))
 }
 
+/// What became of similar queries with a strategy: the share that succeeded, weighed by how alike they are, counts the more
+/// the more there are.
+fn remembered(name: &str, recalled: &[Recalled]) -> Option<(f64, String)> {
+    let similar: Vec<&Recalled> = recalled.iter().filter(|one| one.strategy == name).collect();
+    let weight: f64 = similar.iter().map(|one| one.score).sum();
+    if weight <= 0.0 {
+        return None;
+    }
+    let succeeded: f64 = similar.iter().filter(|one| one.success).map(|one| one.score).sum();
+    let factor = 1.0 + MEMORY_WEIGHT * (succeeded / weight - 0.5) * weight.min(1.0);
+    let reason = format!(
+        "{} of {} similar queries succeeded with it (×{factor:.2})",
+        similar.iter().filter(|one| one.success).count(),
+        similar.len()
+    );
+    Some((factor, reason))
+}
+
 fn rounded(score: f64) -> f64 {
     (score * 1000.0).round() / 1000.0
 }
@@ -427,7 +455,7 @@ mod tests {
         let query = Query::new(text);
         let library = library();
         let analysis = analyze(&query, Some(&repository()), library.vocabulary());
-        library.select(&analysis, &query, statistics, 5)
+        library.select(&analysis, &query, statistics, 5, &[])
     }
 
     fn check(text: &str, expected: &str) {
@@ -562,8 +590,72 @@ mod tests {
             &query,
             &BTreeMap::new(),
             5,
+            &[],
         );
         assert_eq!(selected.name, "licences", "{selected:#?}");
+    }
+
+    #[test]
+    fn what_became_of_similar_queries_moves_the_choice() {
+        let recalled = |strategy: &str, success: bool, score: f64| Recalled {
+            query_id: axon_protocol::QueryId::from_sequence(1),
+            query: "like it".to_owned(),
+            strategy: strategy.to_owned(),
+            status: axon_protocol::AnswerStatus::Complete,
+            success,
+            similarity: score,
+            score,
+            same_workspace: false,
+            summary: String::new(),
+            places: Vec::new(),
+            duration_ms: 1.0,
+            at: chrono::DateTime::UNIX_EPOCH,
+        };
+        for (memory, expected) in [
+            (vec![], None),
+            (vec![recalled("research", true, 0.0)], None),
+            (vec![recalled("testing", true, 1.0)], None),
+            (
+                vec![recalled("research", true, 1.0)],
+                Some("1 of 1 similar queries succeeded with it (×1.15)"),
+            ),
+            (
+                vec![recalled("research", true, 0.5)],
+                Some("1 of 1 similar queries succeeded with it (×1.07)"),
+            ),
+            (
+                vec![recalled("research", false, 1.0)],
+                Some("0 of 1 similar queries succeeded with it (×0.85)"),
+            ),
+            (
+                vec![recalled("research", true, 0.5), recalled("research", false, 0.5)],
+                Some("1 of 2 similar queries succeeded with it (×1.00)"),
+            ),
+            (
+                vec![recalled("research", true, 1.0), recalled("research", true, 1.0)],
+                Some("2 of 2 similar queries succeeded with it (×1.15)"),
+            ),
+        ] {
+            assert_eq!(
+                remembered("research", &memory).map(|(_, reason)| reason).as_deref(),
+                expected
+            );
+        }
+        // Words speak for two strategies, and experience decides between them.
+        let text = "Explain how the cache works and why it is slow";
+        let query = Query::new(text);
+        let library = library();
+        let analysis = analyze(&query, Some(&repository()), library.vocabulary());
+        let score = |name: &str, memory: &[Recalled]| {
+            let selected = library.select(&analysis, &query, &BTreeMap::new(), 5, memory);
+            let others = selected.others.into_iter().chain([(selected.name, selected.score)]);
+            others
+                .into_iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, score)| score)
+        };
+        let failed = [recalled("research", false, 1.0)];
+        assert!(score("research", &failed) < score("research", &[]));
     }
 
     #[test]

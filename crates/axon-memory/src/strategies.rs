@@ -153,6 +153,39 @@ impl Strategies {
         Ok(changed)
     }
 
+    /// Adopts what another fleet knows of a strategy, where this one knows nothing yet. `false` where it does.
+    pub async fn adopt_statistics(&self, strategy: &str, statistics: &StrategyStatistics) -> Result<bool, Error> {
+        self.adopt(&format!("{STATISTICS}{strategy}"), statistics).await
+    }
+
+    /// Adopts the definition of a strategy, where none of its name is stored. `false` where one is.
+    pub async fn adopt_definition(&self, definition: &StrategyDefinition) -> Result<bool, Error> {
+        self.adopt(&format!("{DEFINITIONS}{}", definition.name), definition)
+            .await
+    }
+
+    async fn adopt(&self, key: &str, value: &impl serde::Serialize) -> Result<bool, Error> {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        match self.table.create(key, &value).await {
+            Ok(_) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads everything once, for whoever does not follow.
+    pub async fn read(&self) -> Result<StrategyBook, Error> {
+        let mut book = StrategyBook::default();
+        for (key, value) in self.table.all().await? {
+            book.apply(Entry {
+                key,
+                value: Some(value),
+                revision: 0,
+            });
+        }
+        Ok(book)
+    }
+
     /// The statistics of one strategy as they stand now.
     pub async fn statistics(&self, strategy: &str) -> Result<StrategyStatistics, Error> {
         let entry = self.table.get(&format!("{STATISTICS}{strategy}")).await?;

@@ -48,6 +48,43 @@ pub struct Episode {
     pub usage: Usage,
     /// How long it took, in milliseconds.
     pub duration_ms: f64,
+    /// The beginning of the answer's summary.
+    #[serde(default)]
+    pub summary: String,
+    /// Files that the most important findings cite.
+    #[serde(default)]
+    pub places: Vec<String>,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+}
+
+/// An episode that is like a query, as it was recalled for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Recalled {
+    /// The query remembered.
+    pub query_id: QueryId,
+    /// Its words.
+    pub query: String,
+    /// The strategy followed.
+    pub strategy: String,
+    /// How it ended.
+    pub status: AnswerStatus,
+    /// Whether the strategy's application counts as a success.
+    pub success: bool,
+    /// Weight of the words in common ÷ weight of the words of either, from 0 to 1.
+    pub similarity: f64,
+    /// The similarity, less for what was long ago.
+    pub score: f64,
+    /// Whether it looked at the same workspace, byte for byte.
+    pub same_workspace: bool,
+    /// The beginning of its answer's summary.
+    #[serde(default)]
+    pub summary: String,
+    /// Files that its most important findings cite.
+    #[serde(default)]
+    pub places: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
     /// When it ended.
     pub at: DateTime<Utc>,
 }

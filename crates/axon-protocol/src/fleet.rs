@@ -147,6 +147,11 @@ pub enum Control {
         /// The query.
         query_id: QueryId,
     },
+    /// Recall a query no more: its episode is deleted.
+    Forget {
+        /// The query.
+        query_id: QueryId,
+    },
     /// Finish what you hold, take nothing new, exit.
     Drain {
         /// The process.

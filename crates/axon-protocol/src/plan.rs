@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Analysis, Band, Budget, Capability, Digest, LeadId, PRIORITY_DEFAULT, Query, QueryId, Route, TaskId};
+use crate::{
+    Analysis, Band, Budget, Capability, Digest, LeadId, PRIORITY_DEFAULT, Query, QueryId, Recalled, Route, TaskId,
+};
 
 /// Version of [`ExecutionPlan`] as stored. A lead follows plans of its own version and of the one before.
 pub const PLAN_VERSION: u32 = 1;
@@ -250,6 +252,9 @@ pub struct ExecutionPlan {
     /// What it is expected to cost, and what the expectation rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
+    /// Queries like this one that were remembered, most alike first: what memory contributed to the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recalled: Vec<Recalled>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
     /// When the tasks must have ended and synthesis begins.

@@ -7,6 +7,8 @@ use crate::{Analysis, ExecutionPlan, TaskDelegation};
 
 /// Reasons and scores that are shown of each list.
 const SHOWN_MAX: usize = 6;
+/// Characters that are shown of a remembered query.
+const QUERY_CHARS_MAX: usize = 100;
 /// Paths that are shown of a scope.
 const PATHS_SHOWN_MAX: usize = 12;
 
@@ -51,6 +53,16 @@ impl fmt::Display for ExecutionPlan {
                 f,
                 ", {} tokens, {:.1} cents; from {}",
                 estimate.tokens, estimate.cents, estimate.basis
+            )?;
+        }
+        for recalled in &self.recalled {
+            write!(
+                f,
+                "\nmemory      {:.0} % alike: “{}”, {} with {}",
+                recalled.similarity * 100.0,
+                short(&recalled.query),
+                recalled.status.as_str(),
+                recalled.strategy
             )?;
         }
         for task in &self.task_delegations {
@@ -153,6 +165,15 @@ fn some(list: &[String], most: usize) -> String {
     }
 }
 
+/// A remembered query on one line.
+fn short(query: &str) -> String {
+    let line = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(QUERY_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 fn counted(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
@@ -240,6 +261,7 @@ mod tests {
             synthesis_reserve: Budget::default(),
             stop_rule: None,
             estimated_duration_ms: 1500,
+            recalled: Vec::new(),
             estimate: Some(Estimate {
                 tokens: 0,
                 cents: 0.0,

@@ -203,6 +203,21 @@ impl Namespace {
         format!("{}.control.drain.{}", self.0, subject_token(id))
     }
 
+    /// Forgetting one query.
+    pub fn control_forget(&self, query: &QueryId) -> String {
+        format!("{}.control.forget.{query}", self.0)
+    }
+
+    /// All episodes.
+    pub fn episodes(&self) -> String {
+        format!("{}.episodes.>", self.0)
+    }
+
+    /// The episodes of a query, whatever its strategy.
+    pub fn episodes_of(&self, query: &QueryId) -> String {
+        format!("{}.episodes.*.{query}", self.0)
+    }
+
     /// Everything on the control subjects.
     pub fn control_all(&self) -> String {
         format!("{}.control.>", self.0)

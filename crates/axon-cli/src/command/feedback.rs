@@ -50,7 +50,7 @@ pub(crate) async fn run(context: &Context, args: FeedbackArgs) -> anyhow::Result
         return Err(unknown(&id));
     };
     let episode = match &answer.strategy {
-        Some(strategy) => Episodes::new(&bus).of(strategy, &id).await?,
+        Some(strategy) => Episodes::new(&bus, 0).of(strategy, &id).await?,
         None => None,
     };
     let Some(episode) = episode else {
@@ -116,6 +116,8 @@ mod tests {
             quality: None,
             usage: Usage::default(),
             duration_ms: 1.0,
+            summary: String::new(),
+            places: Vec::new(),
             at: Utc::now(),
         };
         for (success, feedback, changed, said) in [

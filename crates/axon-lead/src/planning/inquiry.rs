@@ -227,7 +227,7 @@ const OWN_STRATEGY_SCORE_MIN: f64 = 1.0;
 fn strategy_of<'a>(source: &Source<'a>, label: &str, analysis: &Analysis) -> &'a StrategyDefinition {
     let selected = source
         .library
-        .select(analysis, &Query::new(label), &BTreeMap::new(), u64::MAX);
+        .select(analysis, &Query::new(label), &BTreeMap::new(), u64::MAX, &[]);
     if selected.name == GENERAL || selected.score < OWN_STRATEGY_SCORE_MIN {
         return source.definition;
     }

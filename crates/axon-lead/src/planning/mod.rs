@@ -10,8 +10,9 @@ mod order;
 mod own;
 
 use axon_protocol::{
-    Analysis, Budget, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId, ResourceAllocation, SelectedStrategy, Shape,
-    StrategyDefinition, StrategyStatistics, TaskBoundaries, TaskDelegation, TaskId, TemplateScope,
+    Analysis, Budget, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId, Recalled, ResourceAllocation,
+    SelectedStrategy, Shape, StrategyDefinition, StrategyStatistics, TaskBoundaries, TaskDelegation, TaskId,
+    TemplateScope,
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -35,6 +36,8 @@ pub use own::{OWN_PLAN, own_plan};
 
 /// A scope smaller than this, in bytes, is not divided further.
 const SCOPE_BYTES_MIN: u64 = 40 * 1024;
+/// Files of earlier answers that are pointed out to a task.
+const REMEMBERED_PATHS_MAX: usize = 4;
 /// Paths named in an objective before the rest is only counted.
 const PATHS_SHOWN_MAX: usize = 4;
 /// Longest text of a query within an objective, in characters; the task carries the whole.
@@ -67,6 +70,8 @@ pub struct PlanInput<'a> {
     pub workspace: Option<Digest>,
     /// The configuration.
     pub config: &'a Config,
+    /// Queries like this one that are remembered.
+    pub recalled: Vec<Recalled>,
     /// When the query was accepted.
     pub now: DateTime<Utc>,
 }
@@ -140,6 +145,7 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         workspace: input.workspace,
         estimated_duration_ms,
         estimate: Some(estimate),
+        recalled: input.recalled,
         resource_allocation: allocation,
         task_delegations: tasks,
         aspects,
@@ -340,6 +346,35 @@ impl Writer<'_> {
         }
     }
 
+    /// Files that the answers to similar queries cite, as far as they are still there and within a scope.
+    fn remembered(&self, scope: &[String]) -> Vec<String> {
+        let Some(view) = self.input.view else { return Vec::new() };
+        let mut paths: Vec<String> = Vec::new();
+        for path in self.input.recalled.iter().flat_map(|recalled| &recalled.places) {
+            let inside = scope.is_empty() || scope.iter().any(|part| holds(part, path));
+            let there = || view.files.iter().any(|file| file.path == *path);
+            if paths.len() < REMEMBERED_PATHS_MAX && inside && !paths.contains(path) && there() {
+                paths.push(path.clone());
+            }
+        }
+        paths
+    }
+
+    /// What was asked before, and what came of it.
+    fn recalled_queries(&self) -> Vec<serde_json::Value> {
+        let recalled = self.input.recalled.iter();
+        recalled
+            .map(|one| {
+                json!({
+                    "query": one.query,
+                    "status": one.status.as_str(),
+                    "summary": one.summary,
+                    "places": one.places,
+                })
+            })
+            .collect()
+    }
+
     fn constraints(&self, inquiry: &Inquiry<'_>, fill: impl Fn(&str) -> String) -> Vec<String> {
         let constraints = inquiry.template.constraints.iter();
         constraints
@@ -393,8 +428,15 @@ impl Writer<'_> {
             .paths
             .as_ref()
             .map(|paths| near::near(paths, &words, &place.scope, relevance(inquiry.definition)));
+        let mut near = near.unwrap_or_default();
+        for path in self.remembered(&place.scope) {
+            if !near.contains(&path) {
+                near.push(path);
+            }
+        }
         json!({
-            "near": near.unwrap_or_default(),
+            "near": near,
+            "remembered": self.recalled_queries(),
             "keywords": either(&part.keywords, &whole.keywords),
             "symbols": either(&part.symbols, &whole.symbols),
             "quotes": either(&part.quotes, &whole.quotes),

@@ -88,6 +88,7 @@ pub fn own_plan(
         },
         estimated_duration_ms: super::estimate::paced(&allocation, count, depth),
         estimate: None,
+        recalled: Vec::new(),
         resource_allocation: allocation,
         task_delegations: tasks,
         aspects,

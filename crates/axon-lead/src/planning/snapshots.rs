@@ -210,10 +210,11 @@ fn parcels() -> WorkspaceView {
 fn printed(question: &str, view: &WorkspaceView) -> String {
     let (config, query) = (Config::default(), Query::new(question));
     let analysis = analyze(&query, Some(view), LIBRARY.vocabulary());
-    let selected = LIBRARY.select(&analysis, &query, &BTreeMap::new(), config.min_applications);
+    let selected = LIBRARY.select(&analysis, &query, &BTreeMap::new(), config.min_applications, &[]);
     let definition = LIBRARY.get(&selected.name).expect("selected");
     let allocation = allocate(analysis.complexity, &config, &query, None);
     let plan = plan(PlanInput {
+        recalled: Vec::new(),
         query: &query,
         query_id: &QueryId::from_sequence(1),
         analysis,

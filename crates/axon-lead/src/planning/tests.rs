@@ -25,10 +25,11 @@ fn planned(query: &Query, view: Option<&WorkspaceView>) -> ExecutionPlan {
     let config = Config::default();
     let library = &*LIBRARY;
     let analysis = analyze(query, view, library.vocabulary());
-    let selected = library.select(&analysis, query, &BTreeMap::new(), 5);
+    let selected = library.select(&analysis, query, &BTreeMap::new(), 5, &[]);
     let definition = library.get(&selected.name).expect("selected");
     let allocation = allocate(analysis.complexity, &config, query, None);
     let plan = plan(PlanInput {
+        recalled: Vec::new(),
         query,
         query_id: &QueryId::from_sequence(7),
         analysis,
@@ -467,9 +468,10 @@ proptest! {
         let query = Query { budget: budgeted.then_some(Budget { tokens, cents }), ..Query::new(&text) };
         let view = repository();
         let analysis = analyze(&query, Some(&view), LIBRARY.vocabulary());
-        let selected = LIBRARY.select(&analysis, &query, &BTreeMap::new(), 5);
+        let selected = LIBRARY.select(&analysis, &query, &BTreeMap::new(), 5, &[]);
         let allocation = allocate(analysis.complexity, &config, &query, (idle > 0).then_some(idle));
         let plan = plan(PlanInput {
+            recalled: Vec::new(),
             query: &query,
             query_id: &QueryId::from_sequence(7),
             definition: LIBRARY.get(&selected.name).expect("selected"),

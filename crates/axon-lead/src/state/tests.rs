@@ -72,6 +72,7 @@ fn plan(dependencies: &[&[usize]], max_parallel: usize) -> ExecutionPlan {
         stop_rule: None,
         estimated_duration_ms: 0,
         estimate: None,
+        recalled: Vec::new(),
         created_at: at(0),
         tasks_deadline: at(8_500),
         deadline: at(10_000),

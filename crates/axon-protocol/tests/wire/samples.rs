@@ -261,6 +261,7 @@ fn plan() -> ExecutionPlan {
             barren_results: Some(3),
         }),
         estimated_duration_ms: 900,
+        recalled: vec![recalled()],
         estimate: Some(Estimate {
             tokens: 1_200,
             cents: 1.5,
@@ -504,6 +505,23 @@ fn strategy_statistics() -> StrategyStatistics {
     }
 }
 
+fn recalled() -> Recalled {
+    Recalled {
+        query_id: query_id(),
+        query: "Why does `parse_header` fail?".to_owned(),
+        strategy: "bug_investigation".to_owned(),
+        status: AnswerStatus::Complete,
+        success: true,
+        similarity: 0.75,
+        score: 0.5,
+        same_workspace: true,
+        summary: "Most likely: `parse_header` indexes an empty slice (`src/parse.rs:4`).".to_owned(),
+        places: vec!["src/parse.rs".to_owned()],
+        duration_ms: 250.5,
+        at: at(1),
+    }
+}
+
 fn episode() -> Episode {
     Episode {
         query_id: query_id(),
@@ -522,6 +540,8 @@ fn episode() -> Episode {
         quality: Some(quality()),
         usage: usage(),
         duration_ms: 250.5,
+        summary: "Most likely: `parse_header` indexes an empty slice (`src/parse.rs:4`).".to_owned(),
+        places: vec!["src/parse.rs".to_owned()],
         at: at(3),
     }
 }

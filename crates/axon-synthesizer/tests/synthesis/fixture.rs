@@ -68,6 +68,7 @@ pub fn plan(strategy: &str, aspects: &[&str]) -> ExecutionPlan {
         stop_rule: None,
         estimated_duration_ms: 1_000,
         estimate: None,
+        recalled: Vec::new(),
         created_at: start(),
         tasks_deadline: start() + TimeDelta::seconds(20),
         deadline: start() + TimeDelta::seconds(30),

@@ -1,0 +1,321 @@
+//! `axon memory`: what the fleet remembers of its queries. Recall is the same as a lead's; export and import carry episodes,
+//! statistics and definitions of strategies to another fleet, where nothing that is known already is replaced.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axon_bus::{Bus, Message};
+use axon_memory::{Episodes, Strategies};
+use axon_protocol::{
+    Bucket, Control, Episode, Format, PlanRecord, QueryId, Recalled, StrategyDefinition, StrategyStatistics, Stream,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::command::watch::unknown;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, age, counted, short};
+use crate::question::{check_streams, stored_answer};
+
+/// Episodes that are read, the latest ones.
+const EPISODES_MAX: usize = 10_000;
+/// How long storing one episode may take.
+const STEP: Duration = Duration::from_secs(20);
+const TEXT_CHARS_MAX: usize = 60;
+
+/// What to do with the memory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MemoryArgs {
+    #[command(subcommand)]
+    command: MemoryCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum MemoryCommand {
+    /// List the latest episodes, newest first
+    Episodes {
+        /// Only those that followed this strategy
+        #[arg(long, value_name = "NAME")]
+        strategy: Option<String>,
+        /// Most episodes to list
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show what a lead would recall for a query
+    Recall {
+        /// The query
+        #[arg(value_name = "QUERY")]
+        query: String,
+    },
+    /// Delete the episode of a query, its events, its plan and the history of its tasks
+    Forget {
+        /// Id of the query
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Write episodes and strategies as JSON lines
+    Export {
+        /// The file; standard output without one
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take in what `export` wrote, here or in another fleet; what is known already stays as it is
+    Import {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// One line of an export.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line {
+    Episode(Box<Episode>),
+    Statistics {
+        strategy: String,
+        #[serde(flatten)]
+        statistics: StrategyStatistics,
+    },
+    Definition(Box<StrategyDefinition>),
+}
+
+pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<Exit> {
+    // A file that cannot be read is the caller's mistake, found before anything is sent.
+    let lines = match &args.command {
+        MemoryCommand::Import { file } => read_lines(file)?,
+        _ => Vec::new(),
+    };
+    let bus = context.connect().await?;
+    check_streams(&bus).await?;
+    match args.command {
+        MemoryCommand::Episodes { strategy, limit } => list(context, &bus, strategy.as_deref(), limit).await,
+        MemoryCommand::Recall { query } => recall(context, &bus, &query).await,
+        MemoryCommand::Forget { id } => forget(context, &bus, &QueryId::new(id)?).await,
+        MemoryCommand::Export { file } => export(context, &bus, file.as_deref()).await,
+        MemoryCommand::Import { .. } => import(context, &bus, lines).await,
+    }
+}
+
+async fn list(context: &Context, bus: &Bus, strategy: Option<&str>, limit: usize) -> anyhow::Result<Exit> {
+    let mut episodes = Episodes::new(bus, 0).latest(EPISODES_MAX).await?;
+    episodes.retain(|episode| strategy.is_none_or(|name| episode.strategy == name));
+    episodes.reverse();
+    episodes.truncate(limit);
+    if context.json {
+        for episode in &episodes {
+            output::json_line(episode)?;
+        }
+    } else if episodes.is_empty() {
+        output::line("no episodes: every answered query becomes one, unless `bus.persist_to_episodic` is off")?;
+    } else {
+        output::line(&episodes_text(&episodes, Utc::now()))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn episodes_text(episodes: &[Episode], now: DateTime<Utc>) -> String {
+    let rows: Vec<Vec<String>> = episodes
+        .iter()
+        .map(|episode| {
+            vec![
+                episode.query_id.to_string(),
+                age(episode.at, now),
+                episode.status.as_str().to_owned(),
+                episode.strategy.clone(),
+                format!("{:.1} s", episode.duration_ms / 1000.0),
+                short(&episode.query, TEXT_CHARS_MAX),
+            ]
+        })
+        .collect();
+    output::table(&["ID", "AGE", "STATUS", "STRATEGY", "TOOK", "QUERY"], &rows)
+}
+
+async fn recall(context: &Context, bus: &Bus, query: &str) -> anyhow::Result<Exit> {
+    if query.trim().is_empty() {
+        return Err(Failure::bad_input("the query is empty: say what you would ask".to_owned()).into());
+    }
+    let episodes = Episodes::new(bus, EPISODES_MAX);
+    episodes.read().await?;
+    let recalled = episodes.recall(query, None, Utc::now());
+    if context.json {
+        for one in &recalled {
+            output::json_line(one)?;
+        }
+    } else if recalled.is_empty() {
+        output::line("nothing like it was asked before")?;
+    } else {
+        output::line(&recalled_text(&recalled, Utc::now()))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn recalled_text(recalled: &[Recalled], now: DateTime<Utc>) -> String {
+    let mut out = Vec::new();
+    for one in recalled {
+        out.push(format!(
+            "{:.0} % alike, {} ago: {}\n    {} with {} in {:.1} s, query {}",
+            one.similarity * 100.0,
+            age(one.at, now),
+            one.query,
+            one.status.as_str(),
+            one.strategy,
+            one.duration_ms / 1000.0,
+            one.query_id
+        ));
+        if !one.places.is_empty() {
+            out.push(format!("    cites {}", one.places.join(", ")));
+        }
+    }
+    out.join("\n")
+}
+
+async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Exit> {
+    let ns = bus.namespace();
+    let plans = bus.table::<PlanRecord>(Bucket::Plans);
+    let planned = plans.get(id.as_str()).await?.is_some_and(|entry| entry.value.is_some());
+    let answered = stored_answer(bus, id).await?.is_some();
+    if planned && !answered {
+        let message = format!("query {id} is still worked on: wait for its answer, or stop it with `axon cancel {id}`");
+        return Err(Failure::bad_input(message).into());
+    }
+    let episodes = bus.purge(Stream::Episodes, &ns.episodes_of(id)).await?;
+    let events = bus.purge(Stream::Events, &ns.events_of(id)).await?;
+    let tasks = match bus.purge(Stream::History, &ns.history_of_query(id)).await {
+        Ok(tasks) => tasks,
+        // A fleet may keep none.
+        Err(axon_bus::Error::NoStream { .. }) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if planned {
+        plans.delete(id.as_str()).await?;
+    }
+    if !answered && episodes + events + tasks == 0 {
+        return Err(unknown(id));
+    }
+    let control = Control::Forget { query_id: id.clone() };
+    bus.announce(&Message::new(ns.control_forget(id), Format::Json, &control)?)
+        .await?;
+    let deleted = json!({"id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned});
+    if context.json {
+        output::json(&deleted)?;
+    } else {
+        let plan = if planned { "its plan, " } else { "" };
+        output::line(&format!(
+            "forgotten: {plan}{}, {}, {}. Its results and its answer, which keep it from being carried out twice, expire by \
+             themselves; the statistics of its strategy keep the count",
+            counted(episodes as usize, "episode"),
+            counted(events as usize, "event"),
+            counted(tasks as usize, "task in the history"),
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn export(context: &Context, bus: &Bus, file: Option<&Path>) -> anyhow::Result<Exit> {
+    let book = Strategies::new(bus).read().await?;
+    let episodes = Episodes::new(bus, 0).latest(EPISODES_MAX).await?;
+    let mut lines: Vec<Line> = book
+        .definitions
+        .into_values()
+        .map(|definition| Line::Definition(Box::new(definition)))
+        .collect();
+    lines.extend(
+        book.statistics
+            .into_iter()
+            .map(|(strategy, statistics)| Line::Statistics { strategy, statistics }),
+    );
+    lines.extend(episodes.into_iter().map(|episode| Line::Episode(Box::new(episode))));
+    let Some(file) = file else {
+        for line in &lines {
+            output::json_line(line)?;
+        }
+        return Ok(Exit::Success);
+    };
+    write_lines(file, &lines)?;
+    if context.json {
+        output::json(&json!({"file": file, "lines": lines.len()}))?;
+    } else {
+        output::line(&format!("{} in {}", counted(lines.len(), "line"), file.display()))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn write_lines(file: &Path, lines: &[Line]) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
+    let failed = || format!("cannot write {}", file.display());
+    let mut out = std::fs::File::create(file).with_context(failed)?;
+    out.write_all(&text).with_context(failed)?;
+    out.sync_all().with_context(failed)
+}
+
+fn read_lines(file: &Path) -> anyhow::Result<Vec<Line>> {
+    let refuse = |why: String| Failure::bad_input(format!("cannot import {}: {why}", file.display()));
+    let opened = std::fs::File::open(file).map_err(|error| refuse(error.to_string()))?;
+    let mut lines = Vec::new();
+    for (index, line) in BufReader::new(opened).lines().enumerate() {
+        let line = line.map_err(|error| refuse(error.to_string()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let read = serde_json::from_str(&line)
+            .map_err(|error| refuse(format!("line {} is none of an export: {error}", index + 1)))?;
+        lines.push(read);
+    }
+    Ok(lines)
+}
+
+async fn import(context: &Context, bus: &Bus, lines: Vec<Line>) -> anyhow::Result<Exit> {
+    let episodes = Episodes::new(bus, 0);
+    let strategies = Strategies::new(bus);
+    let (mut taken, mut known) = (0, 0);
+    for line in lines {
+        let new = match line {
+            Line::Episode(episode) => episodes.remember(&episode, Instant::now() + STEP).await?,
+            Line::Statistics { strategy, statistics } => strategies.adopt_statistics(&strategy, &statistics).await?,
+            Line::Definition(definition) => strategies.adopt_definition(&definition).await?,
+        };
+        *(if new { &mut taken } else { &mut known }) += 1;
+    }
+    if context.json {
+        output::json(&json!({"imported": taken, "known": known}))?;
+    } else {
+        output::line(&format!("{taken} imported, {known} known already"))?;
+    }
+    Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_reads_back_and_nonsense_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("memory.jsonl");
+        let lines = vec![Line::Statistics {
+            strategy: "research".to_owned(),
+            statistics: StrategyStatistics {
+                applications: 3,
+                ..StrategyStatistics::default()
+            },
+        }];
+        write_lines(&file, &lines).expect("written");
+        assert_eq!(read_lines(&file).expect("read"), lines);
+        std::fs::write(&file, "\n{\"kind\": \"dream\"}\n").expect("written");
+        let error = read_lines(&file).expect_err("nonsense").to_string();
+        assert!(error.contains("line 2 is none of an export"), "{error}");
+        let error = read_lines(&folder.path().join("nowhere"))
+            .expect_err("missing")
+            .to_string();
+        assert!(error.contains("cannot import"), "{error}");
+    }
+}

@@ -1,0 +1,158 @@
+//! What the fleet remembers: a query that was answered is recalled for the next one like it, by every lead, also by one that
+//! was started later; it is forgotten on request, and carried over by a file.
+
+use std::time::Duration;
+
+use axon_tests::command::Ended;
+use axon_tests::{Bed, Fleet, eventually_true};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(60);
+const QUESTION: &str = "Why does `parse_header` panic when the input is empty?";
+const LIKE_IT: &str = "parse_header panics with an empty input, why?";
+
+#[track_caller]
+fn document(ended: &Ended) -> Value {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("one JSON document ({error}): {ended:?}"))
+}
+
+/// A directory with the defect that is asked about.
+fn workspace(fleet: &Fleet) -> String {
+    let root = fleet.folder().join("project");
+    std::fs::create_dir_all(root.join("src")).expect("a folder");
+    let parser = "/// Reads the first byte.\npub fn parse_header(input: &[u8]) -> u8 {\n    input[0]\n}\n";
+    std::fs::write(root.join("src/header.rs"), parser).expect("written");
+    std::fs::write(
+        root.join("src/main.rs"),
+        "mod header;\n\nfn main() {\n    header::parse_header(&[]);\n}\n",
+    )
+    .expect("written");
+    root.to_string_lossy().into_owned()
+}
+
+/// The queries that a plan of a similar question recalls, from whichever lead answers.
+async fn recalled(fleet: &Fleet, workspace: &str) -> Vec<String> {
+    let plan = document(&fleet.axon(&["plan", LIKE_IT, "--workspace", workspace, "--json"]).await);
+    let recalled = plan["recalled"].as_array().cloned().unwrap_or_default();
+    recalled
+        .iter()
+        .filter_map(|one| one["query_id"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answered_query_is_recalled_by_every_lead_until_it_is_forgotten() {
+    let (bed, _bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let workspace = workspace(&fleet);
+    let (first, _worker, _synthesizer) = tokio::join!(fleet.lead(), fleet.worker(4), fleet.synthesizer());
+    assert_eq!(recalled(&fleet, &workspace).await, [""; 0]);
+    let asked = document(
+        &fleet
+            .axon(&["ask", QUESTION, "--workspace", &workspace, "--id", "first", "--json"])
+            .await,
+    );
+    assert_eq!(asked["status"], "complete", "{asked}");
+    eventually_true("the lead that answered recalls it", SOON, || async {
+        recalled(&fleet, &workspace).await == ["first"]
+    })
+    .await;
+
+    // What memory contributed is in the plan of the next query, in words and in what its workers are told.
+    let next = document(
+        &fleet
+            .axon(&["ask", LIKE_IT, "--workspace", &workspace, "--id", "second", "--json"])
+            .await,
+    );
+    assert_eq!(next["status"], "complete", "{next}");
+    let explained = fleet.axon(&["explain", "second"]).await;
+    assert!(
+        explained.stdout.contains("alike: “Why does `parse_header` panic"),
+        "{}",
+        explained.stdout
+    );
+    assert!(
+        explained.stdout.contains("similar queries succeeded with it"),
+        "{}",
+        explained.stdout
+    );
+    let explained = document(&fleet.axon(&["explain", "second", "--json"]).await);
+    let context = &explained["plan"]["task_delegations"][0]["context"];
+    assert_eq!(context["remembered"][0]["query"], QUESTION, "{context}");
+    assert!(
+        context["near"]
+            .as_array()
+            .is_some_and(|near| near.contains(&"src/header.rs".into())),
+        "{context}"
+    );
+
+    // A lead that starts afterwards knows what the others knew.
+    first.terminate();
+    assert!(first.end(SOON).await.success());
+    let second = fleet.lead().await;
+    eventually_true("a lead started later recalls both", SOON, || async {
+        recalled(&fleet, &workspace).await.len() == 2
+    })
+    .await;
+    let shown = fleet.axon(&["memory", "recall", LIKE_IT]).await;
+    assert!(
+        shown.stdout.contains("query first") && shown.stdout.contains("src/header.rs"),
+        "{shown:?}"
+    );
+
+    let file = fleet.folder().join("memory.jsonl").to_string_lossy().into_owned();
+    assert_eq!(fleet.axon(&["memory", "export", &file]).await.code, Some(0));
+    let forgotten = document(&fleet.axon(&["memory", "forget", "first", "--json"]).await);
+    assert_eq!(
+        (&forgotten["episodes"], &forgotten["plan"]),
+        (&1.into(), &true.into()),
+        "{forgotten}"
+    );
+    eventually_true("the running lead recalls it no more", SOON, || async {
+        recalled(&fleet, &workspace).await == ["second"]
+    })
+    .await;
+    let listed = fleet.axon(&["memory", "episodes", "--json"]).await;
+    assert!(
+        !listed.stdout.contains("\"first\"") && listed.stdout.contains("\"second\""),
+        "{listed:?}"
+    );
+    drop(second);
+
+    // Into a fleet of its own, where nothing was known.
+    let (other_bed, _other_bus) = Bed::new().await;
+    let other = Fleet::new(&other_bed);
+    let lead = other.lead().await;
+    let imported = document(&other.axon(&["memory", "import", &file, "--json"]).await);
+    assert_eq!(imported["known"], 0, "{imported}");
+    eventually_true("the other fleet recalls both", SOON, || async {
+        recalled(&other, &workspace).await.len() == 2
+    })
+    .await;
+    let again = document(&other.axon(&["memory", "import", &file, "--json"]).await);
+    assert_eq!(again["imported"], 0, "what is known stays: {again}");
+    drop(lead);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_remembered_is_said() {
+    let (bed, _bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let _lead = fleet.lead().await;
+    let nonsense = fleet.folder().join("nonsense");
+    std::fs::write(&nonsense, "{\"kind\": \"dream\"}\n").expect("written");
+    let nonsense = nonsense.to_string_lossy().into_owned();
+    for (arguments, code, said) in [
+        (vec!["memory", "recall", " "], 2, "the query is empty"),
+        (vec!["memory", "forget", "nobody"], 8, "nobody"),
+        (vec!["memory", "import", &nonsense], 2, "line 1 is none of an export"),
+        (vec!["memory", "import", "/nowhere/at/all"], 2, "cannot import"),
+    ] {
+        let ended = fleet.axon(&arguments).await;
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    let none = fleet.axon(&["memory", "recall", "anything at all"]).await;
+    assert!(none.stdout.contains("nothing like it was asked before"), "{none:?}");
+}
