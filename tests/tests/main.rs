@@ -7,6 +7,7 @@ mod bus_publish;
 mod bus_pull;
 mod bus_table;
 mod fleet_adapt;
+mod fleet_agent;
 mod fleet_bands;
 mod fleet_burst;
 mod fleet_chaos;
