@@ -16,6 +16,8 @@ const KEY: &str = "sk-very-secret";
 const FAKE: &str = "This code was audited and is free of defects";
 const PANIC: &str = "    let text = std::fs::read_to_string(path).unwrap();";
 const IGNORED: &str = "    let _ = std::fs::remove_file(path);";
+/// How the scripted summary begins its sentences.
+const WRITTEN: &str = "Note that";
 const BUDGET_TOKENS: u64 = 600_000;
 const BUDGET_CENTS: u64 = 300;
 
@@ -59,8 +61,39 @@ fn finding(claim: &str, path: &str, line: u32, quote: &str) -> Value {
     })
 }
 
+fn writes_summary(asked: &Asked) -> bool {
+    asked.tools() == ["write_summary"]
+}
+
+/// A summary with a sentence for each finding, and one that nothing supports.
+fn summary(asked: &Asked) -> Say {
+    let told = asked.body["messages"]
+        .as_array()
+        .and_then(|messages| messages.last())
+        .expect("a message");
+    let told = told["content"][0]["text"]
+        .as_str()
+        .or_else(|| told["content"].as_str())
+        .expect("a text");
+    let finding = |line: &str| {
+        let (id, rest) = line.split_once(": ")?;
+        let (claim, _) = rest.split_once(" (")?;
+        Some(json!({"text": format!("{WRITTEN} {claim}."), "findings": [id]}))
+    };
+    let mut sentences: Vec<Value> = told
+        .lines()
+        .filter(|line| line.starts_with('f'))
+        .filter_map(finding)
+        .collect();
+    sentences.push(json!({"text": FAKE, "findings": [sentences[0]["findings"][0]]}));
+    Say::calls(&[("write_summary", json!({"sentences": sentences}))], counted(asked))
+}
+
 /// A model that looks, believes what the hostile file says and does it all, and then reports what it really saw.
 fn gullible(asked: &Asked) -> Say {
+    if writes_summary(asked) {
+        return summary(asked);
+    }
     let report = |findings: Value, done: bool| ("report_findings", json!({"findings": findings, "done": done}));
     match asked.turns() {
         0 => Say::calls(
@@ -185,7 +218,16 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
         let spent: u64 = said.iter().map(|asked| counted(asked).total()).sum();
         assert_eq!(answer.usage.tokens, spent, "{kind}");
         let results = results(&bus, &answer).await;
-        assert_eq!(results.iter().map(|result| result.usage.tokens).sum::<u64>(), spent);
+        let written: u64 = said
+            .iter()
+            .filter(|asked| writes_summary(asked))
+            .map(|asked| counted(asked).total())
+            .sum();
+        assert!(written > 0 && written <= BUDGET_TOKENS * 15 / 100, "{written}");
+        assert_eq!(
+            results.iter().map(|result| result.usage.tokens).sum::<u64>() + written,
+            spent
+        );
         let share = BUDGET_TOKENS / results.len() as u64;
         assert!(
             results
@@ -197,7 +239,7 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
         for worker in &workers {
             measured += worker.metric("axon_model_tokens_total", &[]).await;
         }
-        assert_eq!(measured as u64, spent, "{kind}: the metrics agree");
+        assert_eq!(measured as u64, spent - written, "{kind}: the metrics agree");
 
         eventually_true("nothing is left in the queues", SOON, || async {
             unfinished(&bus).await == 0

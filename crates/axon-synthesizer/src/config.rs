@@ -2,6 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Who writes the summary of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SummaryBy {
+    /// A language model where one is configured.
+    #[default]
+    Auto,
+    /// The synthesizer itself.
+    Rules,
+}
+
 /// What the synthesis counts as equal, sure or contradictory. The section `[synthesizer]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -29,6 +40,9 @@ pub struct SynthesizerConfig {
     /// Share of a sentence's words that a finding must hold to support it, 0 to 1; identifiers and figures must all be there.
     /// Default 0.6: a sentence may join and introduce in its own words, but must say what the finding says.
     pub citation_support_min: f64,
+    /// Who writes the summary: `auto` is a language model where the section `[model]` names one, paid from what is kept for
+    /// the synthesis, and `rules` never is. Default `auto`.
+    pub summary_by: SummaryBy,
     /// Largest encoded answer, in bytes. Default 240 KiB: below the 256 KiB above which messages go by reference, so that
     /// any client can read an answer without knowing the object store. What does not fit is the least important and is
     /// counted in the answer.
@@ -50,6 +64,7 @@ impl Default for SynthesizerConfig {
             conflict_tolerance: 0.05,
             conflict_odds_min: 4.0,
             citation_support_min: 0.6,
+            summary_by: SummaryBy::Auto,
             answer_bytes_max: 240 * 1024,
             slots: 8,
             drain_timeout_s: 10,

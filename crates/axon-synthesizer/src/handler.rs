@@ -17,6 +17,8 @@ use futures::{FutureExt as _, StreamExt as _};
 use tracing::{debug, info, warn};
 
 use crate::evidence::Check;
+use crate::prose::Prose;
+use crate::writer::Writer;
 use crate::{Input, SynthesizerConfig, synthesize};
 
 /// How long after the deadline of the query a synthesizer still tries; then the lead writes the answer itself.
@@ -35,6 +37,17 @@ pub(crate) struct Handler {
     bus: Bus,
     config: SynthesizerConfig,
     workspaces: Arc<WorkspaceCache>,
+    writer: Option<Writer>,
+}
+
+/// All that an answer is made of, read and ready.
+struct Material {
+    request: Wanted,
+    plan: ExecutionPlan,
+    results: Vec<TaskResult>,
+    missing: Vec<MissingPart>,
+    check: Check,
+    config: SynthesizerConfig,
 }
 
 /// A request without its plan, which may be large and is not copied.
@@ -57,11 +70,12 @@ enum Failure {
 }
 
 impl Handler {
-    pub fn new(bus: Bus, config: SynthesizerConfig, workspaces: Arc<WorkspaceCache>) -> Self {
+    pub fn new(bus: Bus, config: SynthesizerConfig, workspaces: Arc<WorkspaceCache>, writer: Option<Writer>) -> Self {
         Self {
             bus,
             config,
             workspaces,
+            writer,
         }
     }
 
@@ -144,7 +158,20 @@ impl Handler {
         let (results, unreadable) = self.results(&query, &request.results, until).await?;
         let check = Check::prepare(&self.workspaces, &self.bus, &plan, &results, until).await;
         let format = request.format;
-        let answer = self.merged(request, plan, results, unreadable, check).await?;
+        let material = Arc::new(Material {
+            missing: unreadable.into_iter().chain(request.missing.iter().cloned()).collect(),
+            config: self.config_within(self.bus.payload_bytes_max()),
+            request,
+            plan,
+            results,
+            check,
+        });
+        let mut answer = merged(&material, None).await?;
+        if let Some(writer) = &self.writer
+            && let Some(prose) = writer.write(&material.plan, &answer, until.into()).await
+        {
+            answer = merged(&material, Some(prose)).await?;
+        }
         let mut message = Message::new(self.bus.namespace().answer(&query), format, &answer).map_err(Failure::Bus)?;
         if let Some(trace) = delivery.header(header::TRACEPARENT) {
             message = message.with(header::TRACEPARENT, trace);
@@ -245,40 +272,12 @@ impl Handler {
         }
     }
 
-    /// The pure part. It runs beside the event loop as soon as there is something to compare or a file to read.
-    async fn merged(
-        &self,
-        request: Wanted,
-        plan: ExecutionPlan,
-        results: Vec<TaskResult>,
-        unreadable: Vec<MissingPart>,
-        check: Check,
-    ) -> Result<Answer, tokio::task::JoinError> {
-        let room = self.bus.payload_bytes_max().saturating_sub(HEADER_BYTES);
-        let config = SynthesizerConfig {
+    /// The configuration with an answer that fits into a message.
+    fn config_within(&self, payload_bytes_max: usize) -> SynthesizerConfig {
+        let room = payload_bytes_max.saturating_sub(HEADER_BYTES);
+        SynthesizerConfig {
             answer_bytes_max: self.config.answer_bytes_max.min(room),
             ..self.config.clone()
-        };
-        let quick = results.iter().all(|result| result.findings.is_empty());
-        let missing: Vec<MissingPart> = unreadable.into_iter().chain(request.missing).collect();
-        let merge = move || {
-            let input = Input {
-                plan: &plan,
-                results: &results,
-                missing: &missing,
-                stop_reason: request.stop_reason,
-                retries: request.retries,
-                second_executions: request.second_executions,
-                accepted_at: plan.created_at,
-                now: Utc::now(),
-                config: &config,
-            };
-            synthesize(&input, |evidence| check.verify(evidence))
-        };
-        if quick {
-            Ok(merge())
-        } else {
-            tokio::task::spawn_blocking(merge).await
         }
     }
 
@@ -314,6 +313,32 @@ impl Handler {
                 "the request stays until the dead letter is taken"
             );
         }
+    }
+}
+
+/// The pure part. It runs beside the event loop as soon as there is something to compare or a file to read.
+async fn merged(material: &Arc<Material>, prose: Option<Prose>) -> Result<Answer, tokio::task::JoinError> {
+    let quick = material.results.iter().all(|result| result.findings.is_empty());
+    let material = material.clone();
+    let merge = move || {
+        let input = Input {
+            plan: &material.plan,
+            results: &material.results,
+            missing: &material.missing,
+            stop_reason: material.request.stop_reason,
+            retries: material.request.retries,
+            second_executions: material.request.second_executions,
+            accepted_at: material.plan.created_at,
+            now: Utc::now(),
+            prose: prose.as_ref(),
+            config: &material.config,
+        };
+        synthesize(&input, |evidence| material.check.verify(evidence))
+    };
+    if quick {
+        Ok(merge())
+    } else {
+        tokio::task::spawn_blocking(merge).await
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axon_bus::Bus;
+use axon_model::{FleetPauses, LanguageModel};
 use axon_service::{Health, Leash, ServiceArgs, health, run_on_leash, telemetry};
-use axon_synthesizer::{Synthesizer, SynthesizerConfig};
+use axon_synthesizer::{SummaryBy, Synthesizer, SynthesizerConfig};
 use axon_tools::WorkspaceCache;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@ struct Config {
     health: health::Config,
     synthesizer: SynthesizerConfig,
     tools: axon_tools::Config,
+    model: axon_model::Config,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
         let flags: Vec<(&str, String)> = nats.into_iter().chain(slots).collect();
         let config: Self = args.service.load(&flags)?;
         config.synthesizer.check()?;
+        config.model.validate()?;
         Ok(config)
     }
 }
@@ -69,7 +72,12 @@ async fn main() -> anyhow::Result<()> {
     let workspaces =
         WorkspaceCache::configured(&config.tools.workspaces).context("cannot open the cache of workspaces")?;
     let drain_timeout = Duration::from_secs(config.synthesizer.drain_timeout_s);
-    let synthesizer = Synthesizer::new(config.synthesizer, bus.clone(), Arc::new(workspaces), health, metrics);
+    let model = match config.synthesizer.summary_by {
+        SummaryBy::Auto => LanguageModel::open(&config.model, Arc::new(FleetPauses::new(&bus)))?,
+        SummaryBy::Rules => None,
+    };
+    let workspaces = Arc::new(workspaces);
+    let synthesizer = Synthesizer::new(config.synthesizer, bus.clone(), workspaces, model, health, metrics);
 
     let run = async |stop| synthesizer.run(stop).await.map_err(anyhow::Error::from);
     run_on_leash(leash, run, drain_timeout).await?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axon_bus::{Bus, ConnectionState, Delivery, LongPull, Subscription};
+use axon_model::LanguageModel;
 use axon_protocol::Stream;
 use axon_service::Health;
 use axon_tools::WorkspaceCache;
@@ -15,6 +16,7 @@ use tracing::{error, info};
 use crate::SynthesizerConfig;
 use crate::handler::Handler;
 use crate::registry::{Identity, Registration};
+use crate::writer::Writer;
 
 /// Merges results into answers until it is stopped.
 pub struct Synthesizer {
@@ -42,16 +44,18 @@ enum Event {
 }
 
 impl Synthesizer {
-    /// A synthesizer over a connected bus. `metrics` is where its metrics are, as `host:port`; empty if nowhere.
+    /// A synthesizer over a connected bus. `model` writes the summaries, where there is one. `metrics` is where its metrics are, as `host:port`; empty if nowhere.
     pub fn new(
         config: SynthesizerConfig,
         bus: Bus,
         workspaces: Arc<WorkspaceCache>,
+        model: Option<LanguageModel>,
         health: Health,
         metrics: String,
     ) -> Self {
+        let writer = model.map(Writer::new);
         Self {
-            handler: Arc::new(Handler::new(bus.clone(), config.clone(), workspaces)),
+            handler: Arc::new(Handler::new(bus.clone(), config.clone(), workspaces, writer)),
             identity: Identity::new(bus.who(), metrics),
             config,
             bus,

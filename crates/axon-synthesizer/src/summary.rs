@@ -7,6 +7,7 @@ use axon_protocol::{AspectFindings, Conflict, Evidence, ExecutionPlan, Level, Me
 
 use crate::citation::{Cited, cited};
 use crate::conflict::Conflicts;
+use crate::prose::{Prose, standing};
 
 /// Findings a review's summary names.
 const PROBLEMS_MAX: usize = 3;
@@ -44,7 +45,17 @@ pub(crate) struct Facts<'a> {
     pub conflicts: &'a Conflicts,
     pub tasks_complete: usize,
     pub stop_reason: StopReason,
+    pub prose: Option<&'a Prose>,
     pub citation_support_min: f64,
+}
+
+/// A summary, and how it came to be.
+pub(crate) struct Summary {
+    pub text: String,
+    /// Sentences that were left out.
+    pub unsupported: Vec<String>,
+    /// Whether a model wrote what it says of the findings.
+    pub by_model: bool,
 }
 
 /// A claim with the place that shows it, without a full stop.
@@ -62,18 +73,29 @@ pub(crate) fn weight(finding: &MergedFinding) -> f64 {
 }
 
 /// Writes the summary.
-pub(crate) fn summary(facts: &Facts<'_>) -> Cited {
+pub(crate) fn summary(facts: &Facts<'_>) -> Summary {
     let kind = Kind::of(&facts.plan.strategy.name);
     let count: usize = facts.aspects.iter().map(|aspect| aspect.findings.len()).sum();
     if count == 0 {
-        return Cited {
+        return Summary {
             text: nothing_found(kind, facts) + &rest(facts),
             unsupported: Vec::new(),
+            by_model: false,
         };
     }
     let named = named(kind, facts);
-    let mut summary = cited(&statements(kind, &named), &named, facts.citation_support_min);
-    if kind == Kind::Problems && named.is_empty() {
+    let written = facts
+        .prose
+        .and_then(|prose| standing(prose, &standing_findings(facts), facts.citation_support_min));
+    let by_model = written.is_some();
+    let Cited { text, unsupported } =
+        written.unwrap_or_else(|| cited(&statements(kind, &named), &named, facts.citation_support_min));
+    let mut summary = Summary {
+        text,
+        unsupported,
+        by_model,
+    };
+    if kind == Kind::Problems && named.is_empty() && !by_model {
         summary.text.push_str("No problem stands out.");
     }
     if !summary.text.is_empty() && !summary.text.ends_with('\n') {
@@ -83,6 +105,13 @@ pub(crate) fn summary(facts: &Facts<'_>) -> Cited {
     summary.text.push_str(&disputed(&facts.conflicts.all));
     summary.text.push_str(&rest(facts));
     summary
+}
+
+/// Every finding that lost no conflict.
+fn standing_findings<'a>(facts: &Facts<'a>) -> Vec<&'a MergedFinding> {
+    let all = facts.aspects.iter().flat_map(|aspect| &aspect.findings);
+    all.filter(|finding| !facts.conflicts.outweighed.contains(&finding.id))
+        .collect()
 }
 
 /// Why the work ended before everything was there.

@@ -15,6 +15,7 @@ use crate::confidence::combined;
 use crate::conflict::{Candidate, conflicts};
 use crate::finding::{Gathered, Kept, Verification, clip, gather};
 use crate::merge::{place, sets};
+use crate::prose::Prose;
 use crate::quality::{Counts, metrics};
 use crate::recommend::recommendations;
 use crate::summary::{Facts, summary, weight};
@@ -44,6 +45,8 @@ pub struct Input<'a> {
     pub accepted_at: DateTime<Utc>,
     /// Now.
     pub now: DateTime<Utc>,
+    /// What a model wrote for the summary, where one was asked.
+    pub prose: Option<&'a Prose>,
     /// The thresholds.
     pub config: &'a SynthesizerConfig,
 }
@@ -77,8 +80,10 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
         conflicts: &conflicts,
         tasks_complete,
         stop_reason: input.stop_reason,
+        prose: input.prose,
         citation_support_min: input.config.citation_support_min,
     });
+    notes.extend(input.prose.map(|prose| about(prose, summary.by_model)));
     if let Some(first) = summary.unsupported.first() {
         notes.push(format!(
             "{} of the summary left out, because no finding supports it (the first: {}).",
@@ -110,6 +115,9 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
     let mut usage = Usage::default();
     for (_, result) in &results {
         usage += result.usage;
+    }
+    if let Some(prose) = input.prose {
+        usage += prose.usage;
     }
     let sequential_ms: f64 = results
         .iter()
@@ -159,6 +167,26 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
     };
     bound::fit(&mut answer, plan.query.output_format, input.config.answer_bytes_max);
     answer
+}
+
+/// What the reader should know of a model's part in the summary.
+fn about(prose: &Prose, used: bool) -> String {
+    let Prose {
+        model,
+        usage,
+        sentences,
+    } = prose;
+    match sentences {
+        Ok(_) if used => format!(
+            "The summary was written by {model}, from the findings alone ({} tokens).",
+            usage.tokens
+        ),
+        Ok(_) => format!("The findings support nothing of what {model} wrote for the summary."),
+        Err(reason) => {
+            let reason = clip(reason, NOTE_CHARS_MAX);
+            format!("The summary is not written by {model}: {reason}.")
+        }
+    }
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -48,6 +48,7 @@ impl Running {
             SynthesizerConfig::default(),
             own,
             workspaces,
+            None,
             Health::new(),
             "127.0.0.1:1".to_owned(),
         );

@@ -5,7 +5,7 @@ use axon_protocol::{
     QueryId, ResourceAllocation, RunStatistics, SelectedStrategy, StopReason, TaskBoundaries, TaskDelegation, TaskId,
     TaskResult, TaskStatus, Usage, WorkerId,
 };
-use axon_synthesizer::{Input, SynthesizerConfig, Verification, synthesize};
+use axon_synthesizer::{Input, Prose, SynthesizerConfig, Verification, synthesize};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
@@ -146,6 +146,17 @@ pub fn answer_with(
     stop_reason: StopReason,
     config: &SynthesizerConfig,
 ) -> Answer {
+    answer_by(plan, results, stop_reason, config, None)
+}
+
+/// The same with what a model wrote for its summary.
+pub fn answer_by(
+    plan: &ExecutionPlan,
+    results: &[TaskResult],
+    stop_reason: StopReason,
+    config: &SynthesizerConfig,
+    prose: Option<&Prose>,
+) -> Answer {
     let input = Input {
         plan,
         results,
@@ -155,6 +166,7 @@ pub fn answer_with(
         second_executions: 0,
         accepted_at: start(),
         now: start() + TimeDelta::seconds(2),
+        prose,
         config,
     };
     synthesize(&input, |evidence| match evidence {

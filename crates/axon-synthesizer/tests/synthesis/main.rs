@@ -3,4 +3,5 @@
 mod fixture;
 mod large;
 mod properties;
+mod prose;
 mod tables;
