@@ -35,7 +35,7 @@ pub use tool::{
 pub use toolbox::{Offer, Toolbox, ToolboxError, allowed};
 pub use web::FetchConfig;
 pub use workspace::{
-    CacheError, Change, Commit, FileEntry, FileText, History, HistoryLimits, Kind, Language, Manifest, PackError,
-    PackLimits, Packed, Skipped, UnpackError, UnpackLimits, Workspace, WorkspaceCache, WorkspaceError, in_scope,
-    language_of, pack, unpack,
+    CacheError, Change, Commit, FileChange, FileEntry, FilePatch, FileText, History, HistoryLimits, Hunk, Kind,
+    Language, Manifest, PackError, PackLimits, Packed, PatchedCommit, Patches, Skipped, UnpackError, UnpackLimits,
+    Workspace, WorkspaceCache, WorkspaceError, in_scope, language_of, pack, unpack,
 };

@@ -1,7 +1,9 @@
-//! Tools that read the history which travels with a workspace: log, hotspots and what changes together. It holds commits and
-//! the paths they changed, no content, so that there is neither a diff nor a blame. None of them opens a repository.
+//! Tools that read the history which travels with a workspace: log, hotspots, what changes together, and, as far as the
+//! changed lines travel along, diff and blame. None of them opens a repository.
 
+mod blame;
 mod co_change;
+mod diff;
 mod hotspots;
 mod log;
 
@@ -9,9 +11,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate};
 
-use crate::{CallContext, Change, Commit, History, ToolError, Toolbox, ToolboxError, Workspace, in_scope};
+use crate::{CallContext, Change, Commit, History, Patches, ToolError, Toolbox, ToolboxError, Workspace, in_scope};
 
+pub use blame::{BlameParams, BlameResult, BlamedRange, OLDER, UNCOMMITTED};
 pub use co_change::{CoChangeParams, CoChangeResult, Companion};
+pub use diff::{DiffParams, DiffResult, DiffedFile};
 pub use hotspots::{Hotspot, HotspotsParams, HotspotsResult};
 pub use log::{LogParams, LogResult, LoggedCommit};
 
@@ -22,7 +26,9 @@ const DAY_S: i64 = 86_400;
 pub fn register(toolbox: &mut Toolbox) -> Result<(), ToolboxError> {
     log::register(toolbox)?;
     hotspots::register(toolbox)?;
-    co_change::register(toolbox)
+    co_change::register(toolbox)?;
+    blame::register(toolbox)?;
+    diff::register(toolbox)
 }
 
 /// The commits a call may look at.
@@ -104,6 +110,15 @@ impl Commits {
     fn files<'c>(&'c self, commit: &'c Commit) -> impl Iterator<Item = &'c Change> {
         commit.files.iter().filter(|change| self.is_selected(&change.path))
     }
+}
+
+/// The changed lines that came with the workspace.
+fn patches_of(workspace: &Workspace) -> Result<Arc<Patches>, ToolError> {
+    workspace.patches().ok_or_else(|| {
+        ToolError::permanent(
+            "the workspace brought no changed lines: it was packed outside of a git repository, or by an older version",
+        )
+    })
 }
 
 /// The time from which commits count: a date, or a number of days before the newest commit, so that no clock is asked.

@@ -64,6 +64,8 @@ async fn context(made: &Made) -> (CallContext, tempfile::TempDir) {
     let never = async { Err::<Vec<u8>, _>(std::io::Error::other("fetched though it is there")) };
     let again = again.open(&packed.digest, never).await.expect("found");
     assert_eq!(again.history(), workspace.history());
+    assert_eq!(workspace.patches().as_deref(), packed.patches.as_ref());
+    assert_eq!(again.patches(), workspace.patches());
     (CallContext::new(Some(workspace)), dir)
 }
 
@@ -230,4 +232,144 @@ fn days_count_from_the_newest_commit() {
         (date_of(0), date_of(i64::MAX)),
         ("1970-01-01".to_owned(), String::new())
     );
+}
+
+/// A branch that is merged, where both sides changed one file, and what is not committed.
+fn branched() -> Made {
+    let mut made = Made::new();
+    made.commit("Begin", &[("a.txt", "1\n2\n3\n4\n5\n6\n7\n8\n"), ("gone.txt", "x\n")]);
+    made.git(&["checkout", "-q", "-b", "side"]);
+    made.commit(
+        "Change the end",
+        &[("a.txt", "1\n2\n3\n4\n5\n6\n7\neight\n"), ("b.txt", "b\n")],
+    );
+    made.git(&["checkout", "-q", "main"]);
+    made.commit("Change the beginning", &[("a.txt", "one\n2\n3\n4\n5\n6\n7\n8\n")]);
+    made.wait();
+    made.git(&["merge", "-q", "--no-ff", "-m", "Merge side", "side"]);
+    std::fs::remove_file(made.dir.path().join("gone.txt")).expect("removed");
+    made.commit("Insert", &[("a.txt", "one\n2\n3\nnew\n4\n5\n6\n7\neight\n")]);
+    made.write(&[("a.txt", "one\n2\n3\nnew\n4\n5\nsix\n7\neight\n"), ("c.txt", "c\n")]);
+    made
+}
+
+#[tokio::test]
+async fn lines_are_blamed_as_git_does_also_across_a_merge() {
+    let made = branched();
+    let (context, _dir) = context(&made).await;
+    for path in ["a.txt", "b.txt"] {
+        let output = std::process::Command::new("git")
+            .current_dir(made.dir.path())
+            .args(["blame", "--line-porcelain", path])
+            .output()
+            .expect("git is installed");
+        let shown = String::from_utf8(output.stdout).expect("text");
+        let ids = shown.lines().filter(|line| {
+            line.split(' ')
+                .next()
+                .is_some_and(|id| id.len() == 40 && !line.starts_with('\t'))
+        });
+        let expected: Vec<String> = ids
+            .map(|line| match &line[..40] {
+                id if id.bytes().all(|byte| byte == b'0') => UNCOMMITTED.to_owned(),
+                id => id.to_owned(),
+            })
+            .collect();
+        let result: BlameResult = call(&context, "git.blame", json!({"path": path})).await;
+        let lines = |range: &BlamedRange| vec![range.commit.clone(); (range.end_line - range.line + 1) as usize];
+        let found: Vec<String> = result.results.iter().flat_map(lines).collect();
+        assert_eq!(found, expected, "{path}");
+    }
+    let result: BlameResult = call(
+        &context,
+        "git.blame",
+        json!({"path": "a.txt", "line": 9, "end_line": 12}),
+    )
+    .await;
+    let range = &result.results[0];
+    assert_eq!(
+        (range.line, range.end_line, range.subject.as_str()),
+        (9, 9, "Change the end")
+    );
+    assert_eq!(
+        (result.commits, result.older_lines, result.oldest.as_str()),
+        (5, 0, "2023-11-15")
+    );
+    let result: BlameResult = call(&context, "git.blame", json!({"path": "c.txt"})).await;
+    assert_eq!(result.results[0].commit, UNCOMMITTED);
+}
+
+#[tokio::test]
+async fn revisions_are_compared_line_by_line() {
+    let (context, _dir) = context(&branched()).await;
+    let seen = |result: &DiffResult| -> Vec<String> {
+        let file = |file: &DiffedFile| format!("{} {:?} +{} -{}", file.path, file.change, file.added, file.removed);
+        result.results.iter().map(file).collect()
+    };
+    for (params, expected) in [
+        (
+            json!({"from": "HEAD"}),
+            &["a.txt Modified +1 -1", "c.txt Added +1 -0"][..],
+        ),
+        (
+            json!({"commit": "HEAD"}),
+            &["a.txt Modified +1 -0", "gone.txt Removed +0 -1"],
+        ),
+        (
+            json!({"commit": "HEAD~1"}),
+            &["a.txt Modified +1 -1", "b.txt Added +1 -0"],
+        ),
+        (
+            json!({"from": "HEAD~2", "to": "HEAD", "paths": ["a.txt"]}),
+            &["a.txt Modified +2 -1"],
+        ),
+        (json!({"from": "HEAD~3", "to": "HEAD~2"}), &["a.txt Modified +1 -1"]),
+        (
+            json!({"from": "HEAD~3"}),
+            &[
+                "a.txt Modified +4 -3",
+                "b.txt Added +1 -0",
+                "c.txt Added +1 -0",
+                "gone.txt Removed +0 -1",
+            ],
+        ),
+    ] {
+        let result: DiffResult = call(&context, "git.diff", params.clone()).await;
+        assert_eq!(seen(&result), expected, "{params}");
+        assert!(
+            result
+                .results
+                .iter()
+                .all(|file| !file.unknown && file.text.starts_with("@@"))
+        );
+    }
+    let result: DiffResult = call(&context, "git.diff", json!({"from": "HEAD", "paths": ["a.txt"]})).await;
+    assert_eq!(
+        result.results[0].text,
+        "@@ -4,6 +4,6 @@\n new\n 4\n 5\n-6\n+six\n 7\n eight\n"
+    );
+    let log: LogResult = call(&context, "git.log", json!({"text": ["end"]})).await;
+    let side = log.results[0].id.as_str();
+    let result: DiffResult = call(&context, "git.diff", json!({"commit": &side[..8]})).await;
+    assert_eq!(seen(&result), ["a.txt Modified +1 -1", "b.txt Added +1 -0"]);
+    for (params, expected) in [
+        (json!({"from": side}), "came by a merge"),
+        (json!({"from": "HEAD~9"}), "names no commit"),
+        (json!({"from": "HEAD", "to": "HEAD~1"}), "exchange them"),
+        (json!({}), "either `commit`"),
+        (json!({"commit": "HEAD", "from": "HEAD"}), "either `commit`"),
+        (json!({"commit": "zz"}), "`git.log` lists ids"),
+    ] {
+        let error = try_call(&context, "git.diff", params.clone())
+            .await
+            .expect_err("refused");
+        assert!(
+            error.kind == ErrorKind::InvalidParams && error.message.contains(expected),
+            "{params}: {error}"
+        );
+    }
+    let error = try_call(&context, "git.blame", json!({"path": "gone.txt"}))
+        .await
+        .expect_err("refused");
+    assert!(error.message.contains("no file"), "{error}");
 }

@@ -1,10 +1,9 @@
 //! Unpacked workspaces on disk, by digest, shared by all processes of a machine. It evicts the least recently used ones
 //! and never one that anybody uses.
 //!
-//! A workspace is the directory `<hex digest>`, holding `root` (the files), `manifest.json`, `history.json` where it brought
-//! one, and `bytes`. Who uses it holds a
-//! shared lock on the directory, which the system gives up when the process ends, however it ends; who evicts needs the
-//! exclusive one. It is unpacked under another name and renamed, so what has the name is whole.
+//! A workspace is the directory `<hex digest>`, holding `root` (the files), `manifest.json`, `history.json` and `patches.json`
+//! where it brought them, and `bytes`. Who uses it holds a shared lock on the directory, which the system gives up when the
+//! process ends, however it ends; who evicts needs the exclusive one. It is unpacked under another name and renamed, so what has the name is whole.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -18,9 +17,8 @@ use std::time::SystemTime;
 use axon_protocol::Digest;
 use tracing::{debug, warn};
 
-use super::history::History;
 use super::unpack::{self, UnpackError, UnpackLimits};
-use super::{HistorySource, Manifest, Workspace, lock};
+use super::{Manifest, Past, PastSource, Workspace, lock};
 use crate::CacheConfig;
 
 /// Workspaces that stay open in this process after their last task, with the indexes built for them: tasks of one query
@@ -32,7 +30,6 @@ const OPEN_TRIES_MAX: usize = 16;
 
 const ROOT: &str = "root";
 const MANIFEST: &str = "manifest.json";
-const HISTORY: &str = "history.json";
 const BYTES: &str = "bytes";
 /// Begins the name of a directory that is being unpacked, or removed.
 const STAGING: &str = ".staging-";
@@ -229,8 +226,8 @@ impl Inner {
             let _ = held.set_modified(SystemTime::now());
             match read_unpacked(&path, digest) {
                 Ok(manifest) => {
-                    let history = HistorySource::File(path.join(HISTORY));
-                    return Workspace::new(path.join(ROOT), digest.clone(), manifest, history, Some(held))
+                    let past = PastSource::Directory(path.clone());
+                    return Workspace::new(path.join(ROOT), digest.clone(), manifest, past, Some(held))
                         .map(Some)
                         .map_err(self.failed());
                 }
@@ -266,12 +263,12 @@ impl Inner {
         held.lock_shared().map_err(self.failed())?;
         let root = staging.path().join(ROOT);
         fs::create_dir(&root).map_err(self.failed())?;
-        let (manifest, history) =
+        let (manifest, past) =
             unpack::unpack_into(archive, &root, &self.limits).map_err(|source| CacheError::Unpack {
                 digest: digest.clone(),
                 source,
             })?;
-        write_unpacked(staging.path(), &manifest, history.as_ref()).map_err(self.failed())?;
+        write_unpacked(staging.path(), &manifest, &past).map_err(self.failed())?;
 
         let path = self.dir.join(digest.hex());
         match fs::rename(staging.path(), &path) {
@@ -292,9 +289,9 @@ impl Inner {
             }
             Err(error) => return Err(self.failed()(error)),
         }
-        let history = HistorySource::File(path.join(HISTORY));
+        let past = PastSource::Directory(path.clone());
         let workspace =
-            Workspace::new(path.join(ROOT), digest.clone(), manifest, history, Some(held)).map_err(self.failed())?;
+            Workspace::new(path.join(ROOT), digest.clone(), manifest, past, Some(held)).map_err(self.failed())?;
         self.evict_surplus();
         Ok(workspace)
     }
@@ -402,10 +399,13 @@ fn is_at(held: &File, path: &Path) -> bool {
     }
 }
 
-fn write_unpacked(dir: &Path, manifest: &Manifest, history: Option<&History>) -> io::Result<()> {
+fn write_unpacked(dir: &Path, manifest: &Manifest, past: &Past) -> io::Result<()> {
     fs::write(dir.join(MANIFEST), serde_json::to_vec(manifest)?)?;
-    if let Some(history) = history {
-        fs::write(dir.join(HISTORY), serde_json::to_vec(history)?)?;
+    if let Some(history) = &past.history {
+        fs::write(dir.join(Past::HISTORY), serde_json::to_vec(history)?)?;
+    }
+    if let Some(patches) = &past.patches {
+        fs::write(dir.join(Past::PATCHES), serde_json::to_vec(patches)?)?;
     }
     fs::write(dir.join(BYTES), manifest.total_bytes().to_string())
 }

@@ -1,5 +1,5 @@
-//! The history that travels with a workspace: the latest commits of its repository, with what they changed and without any
-//! content. Reading it is bounded by work, not by time, so that one revision always gives the same history; it never fails
+//! The history that travels with a workspace: the latest commits of its repository with the files they changed, and of the
+//! newest the changed lines. Reading it is bounded by work, not by time, so that one revision always gives the same history; it never fails
 //! a pack, and never writes into the repository.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +14,8 @@ use gix::{ObjectId, Repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::patches::{FileChange, FilePatch, PatchedCommit, Patches};
+
 /// Name of the history in an archive, where it follows the manifest.
 pub const HISTORY_NAME: &str = ".axon-history.json";
 
@@ -27,8 +29,14 @@ pub struct HistoryLimits {
     pub commits_max: usize,
     /// Commits that are looked at; more than are carried where the workspace is a part of the repository. Default 10,000.
     pub walked_max: usize,
-    /// Bytes of JSON. Default 1 MiB.
+    /// Bytes of JSON. Default 2 MiB.
     pub bytes_max: usize,
+    /// Bytes of JSON of the changed lines, over all commits; of the first commit that does not fit and of all before it only
+    /// names are carried. Default 4 MiB.
+    pub patch_bytes_max: usize,
+    /// Bytes of JSON of the changed lines of one file in one commit; of larger ones it is only said that they are there.
+    /// Default 64 KiB.
+    pub file_patch_bytes_max: usize,
     /// Changed files that are named of one commit; the rest is counted. Default 200.
     pub files_max: usize,
     /// Entries of directories that are compared, over all commits. Default 4,000,000.
@@ -42,7 +50,9 @@ impl Default for HistoryLimits {
         Self {
             commits_max: 1_000,
             walked_max: 10_000,
-            bytes_max: 1 << 20,
+            bytes_max: 2 << 20,
+            patch_bytes_max: 4 << 20,
+            file_patch_bytes_max: 64 << 10,
             files_max: 200,
             entries_max: 4_000_000,
             content_bytes_max: 48 << 20,
@@ -58,10 +68,15 @@ const TREE_BYTES_MAX: u64 = 16 << 20;
 const LINES_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes at the start of a file in which a zero byte means that it is no text.
 const BINARY_PROBE_BYTES: usize = 8 * 1024;
+/// Parents of a merge that it is compared with.
+const PARENTS_MAX: usize = 2;
 /// Parts of a path; what lies deeper is not compared.
 const DEPTH_MAX: usize = 64;
 /// Characters of a subject or a name that are kept.
 const TEXT_CHARS_MAX: usize = 200;
+/// Lines and characters of the rest of a message that are kept.
+const BODY_LINES_MAX: usize = 30;
+const BODY_CHARS_MAX: usize = 600;
 /// Bytes of objects that are kept while reading: neighbouring commits share most of their directories.
 const OBJECT_CACHE_BYTES: usize = 16 << 20;
 
@@ -88,6 +103,9 @@ pub struct Commit {
     pub time: i64,
     /// First line of its message.
     pub subject: String,
+    /// The rest of its message in one line, shortened.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
     /// Whether it merges; what it changed is then said by the commits it merges.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub merge: bool,
@@ -121,13 +139,21 @@ fn is_zero(number: &usize) -> bool {
 pub struct Read {
     /// The history.
     pub history: History,
+    /// The changed lines of its newest commits.
+    pub patches: Patches,
     /// Commits by path.
     pub churn: HashMap<String, u32>,
 }
 
 /// Reads the history of the workspace at `root`, which lies in the repository. `None` where nothing can be read: there is
 /// no commit yet, objects are missing or damaged, or the repository has no directory of files.
-pub fn read(repository: &Repository, root: &Path, limits: &HistoryLimits) -> Option<Read> {
+/// `content` is what the workspace holds, by path.
+pub fn read<'w>(
+    repository: &Repository,
+    root: &Path,
+    limits: &HistoryLimits,
+    content: impl Iterator<Item = (&'w str, &'w [u8])>,
+) -> Option<Read> {
     let workdir = repository.workdir()?.canonicalize().ok()?;
     let prefix = root.strip_prefix(&workdir).ok()?.to_str()?.to_owned();
     let head = repository.head().ok()?.id()?.detach();
@@ -135,7 +161,7 @@ pub fn read(repository: &Repository, root: &Path, limits: &HistoryLimits) -> Opt
     repository.object_cache_size(OBJECT_CACHE_BYTES);
     // The library is handed whatever lies in the directory; a defect of its own must cost the history, not the pack.
     let read = catch_unwind(AssertUnwindSafe(|| {
-        Reader::new(&repository, &prefix, limits).read(head)
+        Reader::new(&repository, &prefix, limits).read(head, content)
     }))
     .ok()?;
     (!read.history.commits.is_empty()).then_some(read)
@@ -147,7 +173,13 @@ struct Reader<'r> {
     limits: &'r HistoryLimits,
     entries: u64,
     content_bytes: u64,
+    patch_bytes: usize,
+    /// Whether changed lines are still carried.
+    patching: bool,
 }
+
+/// A file in two versions: path, before, after.
+type Pair = (String, Option<ObjectId>, Option<ObjectId>);
 
 /// Why reading stops early; what was read until then is kept.
 struct Stop;
@@ -160,12 +192,16 @@ impl<'r> Reader<'r> {
             limits,
             entries: 0,
             content_bytes: 0,
+            patch_bytes: 0,
+            patching: false,
         }
     }
 
-    fn read(mut self, head: ObjectId) -> Read {
+    fn read<'w>(mut self, head: ObjectId, content: impl Iterator<Item = (&'w str, &'w [u8])>) -> Read {
         let mut read = Read::default();
         read.history.revision = head.to_hex().to_string();
+        // Where that stops nothing can be said of lines: what the workspace has beyond its commit must be known.
+        self.patching = self.uncommitted(head, content, &mut read.patches).is_ok();
         let complete = self.walk(head, &mut read).is_ok();
         read.history.complete = complete && self.repository.is_shallow().is_ok_and(|shallow| !shallow);
         read
@@ -188,12 +224,18 @@ impl<'r> Reader<'r> {
             }
             let parents: Vec<ObjectId> = info.parent_ids.iter().copied().collect();
             let (mut commit, tree) = self.commit(info.id, parents.len())?;
+            let (pairs, patched) = self.pairs(&parents, tree)?;
+            let mut patched = PatchedCommit {
+                id: commit.id.clone(),
+                parents: parents.iter().map(|parent| parent.to_hex().to_string()).collect(),
+                files: patched,
+            };
             let mut changes = if commit.merge {
                 Vec::new()
             } else {
-                let before = parents.first().and_then(|parent| self.commit(*parent, 1).ok());
-                self.changes(before.map(|(_, tree)| tree), tree)?
+                self.changes(pairs, &mut patched.files)
             };
+            self.keep(patched, &mut read.patches);
             if changes.is_empty() && !self.prefix.is_empty() {
                 continue;
             }
@@ -224,13 +266,16 @@ impl<'r> Reader<'r> {
         let commit = object.try_into_commit().map_err(|_| Stop)?;
         let author = commit.author().map_err(|_| Stop)?;
         let time = commit.time().map_or(0, |time| time.seconds);
-        let subject = commit.message_raw_sloppy().lines().next().unwrap_or_default().as_bstr();
+        let mut message = commit.message_raw_sloppy().lines();
+        let subject = message.next().unwrap_or_default().as_bstr();
+        let body: Vec<String> = message.take(BODY_LINES_MAX).map(|line| plain(line.as_bstr())).collect();
         Ok((
             Commit {
                 id: id.to_hex().to_string(),
                 author: plain(author.name),
                 time,
                 subject: plain(subject),
+                body: shortened(body.join(" ").trim(), BODY_CHARS_MAX),
                 merge: parents > 1,
                 ..Commit::default()
             },
@@ -238,7 +283,8 @@ impl<'r> Reader<'r> {
         ))
     }
 
-    fn changes(&mut self, before: Option<ObjectId>, after: ObjectId) -> Result<Vec<Change>, Stop> {
+    /// The files that differ between two directories, by path.
+    fn differences(&mut self, before: Option<ObjectId>, after: ObjectId) -> Result<Vec<Pair>, Stop> {
         let before = match before {
             Some(tree) => self.part(tree)?,
             None => None,
@@ -278,18 +324,127 @@ impl<'r> Reader<'r> {
             }
         }
         files.sort();
-        Ok(files
-            .into_iter()
-            .enumerate()
-            .map(|(index, (path, old, new))| {
-                let counted = (index < self.limits.files_max).then(|| self.count(old, new)).flatten();
-                Change {
-                    path,
-                    added: counted.map(|(added, _)| added),
-                    removed: counted.map(|(_, removed)| removed),
+        Ok(files)
+    }
+
+    /// What a commit changed: against its first parent, and of a merge the changed lines against each parent.
+    fn pairs(&mut self, parents: &[ObjectId], tree: ObjectId) -> Result<(Vec<Pair>, Vec<FilePatch>), Stop> {
+        let merge = parents.len() > 1;
+        if merge && !self.patching {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let mut patched = Vec::new();
+        let mut against = Vec::new();
+        for parent in parents.iter().take(PARENTS_MAX) {
+            let before = self.commit(*parent, 1).ok().map(|(_, tree)| tree);
+            against.push(self.differences(before, tree)?);
+        }
+        if parents.is_empty() {
+            against.push(self.differences(None, tree)?);
+        }
+        if merge {
+            for (path, ..) in against[0].clone() {
+                for (parent, pairs) in against.iter().enumerate() {
+                    let patch = match pairs.iter().find(|pair| pair.0 == path) {
+                        Some((_, old, new)) => self.patch(&path, parent, *old, *new).0,
+                        // As this parent has it.
+                        None => FilePatch::of(&path, parent, Some(""), Some("")),
+                    };
+                    patched.push(patch);
                 }
-            })
-            .collect())
+            }
+        }
+        Ok((against.swap_remove(0), patched))
+    }
+
+    /// The changes of a commit with their counts; the changed lines are added to `patched`.
+    fn changes(&mut self, pairs: Vec<Pair>, patched: &mut Vec<FilePatch>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (index, (path, old, new)) in pairs.into_iter().enumerate() {
+            let (patch, counted) = if index < self.limits.files_max {
+                self.patch(&path, 0, old, new)
+            } else {
+                (cut(&path, 0, old.is_some(), new.is_some()), None)
+            };
+            if self.patching {
+                patched.push(patch);
+            }
+            changes.push(Change {
+                path,
+                added: counted.map(|(added, _)| added),
+                removed: counted.map(|(_, removed)| removed),
+            });
+        }
+        changes
+    }
+
+    /// The changed lines of a file, and how many came and went; neither for what is no text, is large, or comes when enough
+    /// was read.
+    fn patch(
+        &mut self,
+        path: &str,
+        parent: usize,
+        old: Option<ObjectId>,
+        new: Option<ObjectId>,
+    ) -> (FilePatch, Option<(u32, u32)>) {
+        let without = cut(path, parent, old.is_some(), new.is_some());
+        let Some((before, after)) = self.text(old).and_then(|before| Some((before, self.text(new)?))) else {
+            return (without, None);
+        };
+        let counted = Some(changed_lines(&before, &after));
+        if !self.patching {
+            return (without, counted);
+        }
+        let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&after));
+        let patch = FilePatch::of(path, parent, old.map(|_| before.as_ref()), new.map(|_| after.as_ref()));
+        let fits = crate::json_bytes(&patch) <= self.limits.file_patch_bytes_max;
+        (if fits { patch } else { without }, counted)
+    }
+
+    /// Keeps what a commit changed as long as there is room; after that nothing, so that no commit between is missing.
+    fn keep(&mut self, commit: PatchedCommit, patches: &mut Patches) {
+        if self.patching {
+            self.patch_bytes += crate::json_bytes(&commit) + 1;
+            self.patching = self.patch_bytes <= self.limits.patch_bytes_max;
+            if self.patching {
+                patches.commits.push(commit);
+            }
+        }
+    }
+
+    /// What the workspace has beyond its newest commit.
+    fn uncommitted<'w>(
+        &mut self,
+        head: ObjectId,
+        content: impl Iterator<Item = (&'w str, &'w [u8])>,
+        patches: &mut Patches,
+    ) -> Result<(), Stop> {
+        let (_, tree) = self.commit(head, 1)?;
+        let committed = self.differences(None, tree)?;
+        let mut committed: HashMap<String, ObjectId> = committed
+            .into_iter()
+            .filter_map(|(path, _, new)| Some((path, new?)))
+            .collect();
+        let mut found: Vec<FilePatch> = Vec::new();
+        for (path, now) in content {
+            let old = committed.remove(path);
+            let id =
+                gix::objs::compute_hash(self.repository.object_hash(), gix::objs::Kind::Blob, now).map_err(|_| Stop)?;
+            if old == Some(id) {
+                continue;
+            }
+            let before = old.map(|old| self.text(Some(old)).ok_or(Stop)).transpose()?;
+            let before = before.as_deref().map(String::from_utf8_lossy);
+            let patch = FilePatch::of(path, 0, before.as_deref(), Some(&String::from_utf8_lossy(now)));
+            let fits = crate::json_bytes(&patch) <= self.limits.file_patch_bytes_max;
+            found.push(if fits { patch } else { cut(path, 0, old.is_some(), true) });
+        }
+        self.patch_bytes += crate::json_bytes(&found);
+        if self.patch_bytes > self.limits.patch_bytes_max {
+            return Err(Stop);
+        }
+        patches.uncommitted = found;
+        Ok(())
     }
 
     /// The directory of the workspace within that of the repository.
@@ -328,13 +483,7 @@ impl<'r> Reader<'r> {
             .collect())
     }
 
-    /// Lines that came and went; `None` for what is no text, is large, or comes when enough was read.
-    fn count(&mut self, before: Option<ObjectId>, after: Option<ObjectId>) -> Option<(u32, u32)> {
-        let before = self.text(before)?;
-        let after = self.text(after)?;
-        Some(changed_lines(&before, &after))
-    }
-
+    /// A file; `None` for what is no text, is large, or comes when enough was read.
     fn text(&mut self, id: Option<ObjectId>) -> Option<Vec<u8>> {
         let Some(id) = id else { return Some(Vec::new()) };
         let size = self.repository.find_header(id).ok()?.size();
@@ -346,6 +495,21 @@ impl<'r> Reader<'r> {
         let content = std::mem::take(&mut object.data);
         let probe = &content[..content.len().min(BINARY_PROBE_BYTES)];
         (!probe.contains(&0)).then_some(content)
+    }
+}
+
+/// A change without its lines.
+fn cut(path: &str, parent: usize, before: bool, after: bool) -> FilePatch {
+    FilePatch {
+        path: path.to_owned(),
+        parent,
+        change: match (before, after) {
+            (false, _) => FileChange::Added,
+            (_, false) => FileChange::Removed,
+            _ => FileChange::Modified,
+        },
+        hunks: Vec::new(),
+        cut: true,
     }
 }
 
@@ -371,6 +535,10 @@ fn changed_lines(before: &[u8], after: &[u8]) -> (u32, u32) {
         u32::try_from(sum).unwrap_or(u32::MAX)
     };
     (count(|balance| balance), count(|balance| -balance))
+}
+
+fn shortened(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
 }
 
 /// Text for one line: what is not printable becomes a space, and what is long is cut.

@@ -6,6 +6,7 @@ mod history;
 mod language;
 mod manifest;
 mod pack;
+mod patches;
 mod text;
 mod unpack;
 
@@ -18,12 +19,14 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axon_protocol::Digest;
+use serde::de::DeserializeOwned;
 
 pub use cache::{CacheError, WorkspaceCache};
 pub use history::{Change, Commit, History, HistoryLimits};
 pub use language::{Kind, Language, language_of};
 pub use manifest::{FileEntry, Manifest, Skipped, in_scope};
 pub use pack::{PackError, PackLimits, Packed, pack};
+pub use patches::{FileChange, FilePatch, Hunk, Origin, PatchedCommit, Patches, lines_of};
 pub use text::FileText;
 pub use unpack::{UnpackError, UnpackLimits, unpack};
 
@@ -82,23 +85,42 @@ pub struct Workspace {
     root: PathBuf,
     digest: Digest,
     manifest: Manifest,
-    history: HistorySource,
+    past: PastSource,
     texts: Mutex<TextCache>,
     memos: Mutex<HashMap<TypeId, MemoSlot>>,
     /// Holds the shared lock that keeps other processes from evicting the directory.
     _lock: Option<UseLock>,
 }
 
-/// Where the history of a workspace is: most tasks never ask for it, so it is not read before they do.
-pub(crate) enum HistorySource {
-    /// In that file, where it is there.
-    File(PathBuf),
+/// Where the past of a workspace is: most tasks never ask for it, so it is not read before they do.
+pub(crate) enum PastSource {
+    /// In the files of that directory, where they are there.
+    Directory(PathBuf),
     /// Here.
-    Read(Option<History>),
+    Read(Past),
+}
+
+/// What is known of the commits that led to a workspace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Past {
+    /// The commits.
+    pub history: Option<History>,
+    /// The changed lines of the newest of them.
+    pub patches: Option<Patches>,
+}
+
+impl Past {
+    /// File of the history in a directory.
+    pub const HISTORY: &str = "history.json";
+    /// File of the patches in a directory.
+    pub const PATCHES: &str = "patches.json";
 }
 
 /// The history, once it was asked for.
 struct LoadedHistory(Option<Arc<History>>);
+
+/// The patches, once they were asked for.
+struct LoadedPatches(Option<Arc<Patches>>);
 
 type MemoSlot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
 
@@ -107,14 +129,14 @@ impl Workspace {
         root: PathBuf,
         digest: Digest,
         manifest: Manifest,
-        history: HistorySource,
+        past: PastSource,
         lock: Option<File>,
     ) -> io::Result<Self> {
         Ok(Self {
             root: root.canonicalize()?,
             digest,
             manifest,
-            history,
+            past,
             texts: Mutex::new(TextCache::default()),
             memos: Mutex::new(HashMap::new()),
             _lock: lock.map(UseLock),
@@ -125,12 +147,13 @@ impl Workspace {
     /// have when packed; files that change afterwards are read as they are then.
     pub fn of_directory(dir: &Path) -> Result<Self, WorkspaceError> {
         let packed = pack(dir, &PackLimits::default())?;
-        let history = HistorySource::Read(packed.history);
-        Self::new(dir.to_owned(), packed.digest, packed.manifest, history, None).map_err(|source| {
-            WorkspaceError::Read {
-                path: dir.display().to_string(),
-                source,
-            }
+        let past = PastSource::Read(Past {
+            history: packed.history,
+            patches: packed.patches,
+        });
+        Self::new(dir.to_owned(), packed.digest, packed.manifest, past, None).map_err(|source| WorkspaceError::Read {
+            path: dir.display().to_string(),
+            source,
         })
     }
 
@@ -151,23 +174,26 @@ impl Workspace {
 
     /// The commits that led to it; `None` where it brought none. The first call may read a file.
     pub fn history(&self) -> Option<Arc<History>> {
-        let Ok(loaded) = self.memo(|workspace| Ok::<_, Infallible>(LoadedHistory(workspace.load_history())));
+        let Ok(loaded) = self.memo(|workspace| {
+            let history = match &workspace.past {
+                PastSource::Read(past) => past.history.clone(),
+                PastSource::Directory(dir) => read_json(&dir.join(Past::HISTORY), history::READ_BYTES_MAX),
+            };
+            Ok::<_, Infallible>(LoadedHistory(history.map(Arc::new)))
+        });
         loaded.0.clone()
     }
 
-    fn load_history(&self) -> Option<Arc<History>> {
-        match &self.history {
-            HistorySource::Read(history) => history.clone().map(Arc::new),
-            HistorySource::File(path) => {
-                let mut content = Vec::new();
-                let file = File::open(path).ok()?;
-                file.take(history::READ_BYTES_MAX).read_to_end(&mut content).ok()?;
-                serde_json::from_slice(&content)
-                    .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cannot read a history"))
-                    .ok()
-                    .map(Arc::new)
-            }
-        }
+    /// The changed lines of the newest commits; `None` where it brought none. The first call may read a file.
+    pub fn patches(&self) -> Option<Arc<Patches>> {
+        let Ok(loaded) = self.memo(|workspace| {
+            let patches = match &workspace.past {
+                PastSource::Read(past) => past.patches.clone(),
+                PastSource::Directory(dir) => read_json(&dir.join(Past::PATCHES), patches::PATCHES_READ_BYTES_MAX),
+            };
+            Ok::<_, Infallible>(LoadedPatches(patches.map(Arc::new)))
+        });
+        loaded.0.clone()
     }
 
     /// Files within the scope (files or directories; everything if empty), sorted by path.
@@ -285,6 +311,15 @@ impl std::fmt::Debug for Workspace {
             .field("files", &self.manifest.files.len())
             .finish()
     }
+}
+
+/// Reads a file of JSON; `None` where there is none, or none that can be read.
+fn read_json<T: DeserializeOwned>(path: &Path, bytes_max: u64) -> Option<T> {
+    let mut content = Vec::new();
+    File::open(path).ok()?.take(bytes_max).read_to_end(&mut content).ok()?;
+    serde_json::from_slice(&content)
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cannot read the past of a workspace"))
+        .ok()
 }
 
 /// A poisoned lock is taken all the same: what it guards here is a cache that a panic cannot leave half changed.

@@ -11,8 +11,10 @@ use axon_protocol::Digest;
 use bytes::Bytes;
 use ignore::{DirEntry, WalkBuilder};
 
+use super::Past;
 use super::history::{self, HISTORY_NAME, History, HistoryLimits};
 use super::manifest::{FileEntry, MANIFEST_NAME, Manifest, Skipped};
+use super::patches::{PATCHES_NAME, Patches};
 
 /// Hidden names that are packed all the same: they belong to a project's text. Everything else that begins with a dot is
 /// left out, `.env` above all.
@@ -66,7 +68,8 @@ impl Default for PackLimits {
 /// A packed workspace.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// The archive: tar, compressed with zstd, the manifest as its first entry, the history, where there is one, as its second.
+    /// The archive: tar, compressed with zstd, the manifest as its first entry, the history and
+    /// the changed lines of its newest commits, where there are any, behind it.
     pub bytes: Bytes,
     /// Digest of the archive, by which the workspace is known.
     pub digest: Digest,
@@ -74,6 +77,8 @@ pub struct Packed {
     pub manifest: Manifest,
     /// The commits that led to it; absent outside of a repository, and where its objects cannot be read.
     pub history: Option<History>,
+    /// What the newest of them changed, line by line.
+    pub patches: Option<Patches>,
 }
 
 /// Why a directory cannot be packed.
@@ -145,9 +150,13 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
     let mut skipped = found.skipped;
     skipped.sort_unstable();
     skipped.truncate(SKIPPED_MAX);
-    let read = repository
-        .as_ref()
-        .and_then(|repository| history::read(repository, &root, &HistoryLimits::default()));
+    let read = repository.as_ref().and_then(|repository| {
+        let content = found
+            .files
+            .iter()
+            .map(|(path, file)| (path.as_str(), file.content.as_slice()));
+        history::read(repository, &root, &HistoryLimits::default(), content)
+    });
     let churn = |path: &str| read.as_ref().and_then(|read| read.churn.get(path)).copied();
     let manifest = Manifest {
         revision: repository.and_then(|repository| Some(repository.head().ok()?.id()?.to_hex().to_string())),
@@ -162,13 +171,17 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
             .collect(),
         skipped,
     };
-    let history = read.map(|read| read.history);
-    let bytes = Bytes::from(write_archive(&manifest, history.as_ref(), &found.files).map_err(failed)?);
+    let past = read.map_or_else(Past::default, |read| Past {
+        history: Some(read.history),
+        patches: Some(read.patches),
+    });
+    let bytes = Bytes::from(write_archive(&manifest, &past, &found.files).map_err(failed)?);
     Ok(Packed {
         digest: Digest::of(&bytes),
         bytes,
         manifest,
-        history,
+        history: past.history,
+        patches: past.patches,
     })
 }
 
@@ -258,7 +271,8 @@ fn is_wanted(entry: &DirEntry) -> bool {
     let Some(name) = entry.file_name().to_str() else {
         return false;
     };
-    name != MANIFEST_NAME && name != HISTORY_NAME && (!name.starts_with('.') || HIDDEN_PACKED.contains(&name))
+    ![MANIFEST_NAME, HISTORY_NAME, PATCHES_NAME].contains(&name)
+        && (!name.starts_with('.') || HIDDEN_PACKED.contains(&name))
 }
 
 /// The path as the manifest spells it; for a name that is no printable text the error is how to show it.
@@ -289,16 +303,15 @@ fn read(path: &Path, bytes_max: u64) -> Result<Content, String> {
     })
 }
 
-fn write_archive(
-    manifest: &Manifest,
-    history: Option<&History>,
-    files: &BTreeMap<String, Content>,
-) -> io::Result<Vec<u8>> {
+fn write_archive(manifest: &Manifest, past: &Past, files: &BTreeMap<String, Content>) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?);
     let text = serde_json::to_vec(manifest)?;
     append(&mut tar, MANIFEST_NAME, &text, false)?;
-    if let Some(history) = history {
+    if let Some(history) = &past.history {
         append(&mut tar, HISTORY_NAME, &serde_json::to_vec(history)?, false)?;
+        if let Some(patches) = &past.patches {
+            append(&mut tar, PATCHES_NAME, &serde_json::to_vec(patches)?, false)?;
+        }
     }
     for (path, file) in files {
         append(&mut tar, path, &file.content, file.executable)?;

@@ -11,8 +11,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::FILE_BYTES_MAX;
+use super::Past;
 use super::history::{HISTORY_NAME, History, READ_BYTES_MAX};
 use super::manifest::{FileEntry, MANIFEST_NAME, Manifest};
+use super::patches::{PATCHES_NAME, PATCHES_READ_BYTES_MAX, Patches};
 use limited::{LimitExceeded, Limited};
 use path::{Seen, check_path};
 
@@ -158,20 +160,17 @@ pub fn unpack(archive: &[u8], target: &Path, limits: &UnpackLimits) -> Result<Ma
     Ok(manifest)
 }
 
-/// Unpacks into a directory that exists, is empty and is nobody else's. The history, where there is one, is no file of the
+/// Unpacks into a directory that exists, is empty and is nobody else's. The past, where there is one, is no file of the
 /// workspace and is handed back.
-pub(super) fn unpack_into(
-    archive: &[u8],
-    root: &Path,
-    limits: &UnpackLimits,
-) -> Result<(Manifest, Option<History>), UnpackError> {
+pub(super) fn unpack_into(archive: &[u8], root: &Path, limits: &UnpackLimits) -> Result<(Manifest, Past), UnpackError> {
     let mut manifest = Manifest::default();
-    let mut history = None;
+    let mut past = Past::default();
     let mut declared = Manifest::default();
     walk(archive, limits, |entry| {
         match entry {
             Entry::Manifest(found) => declared = found,
-            Entry::History(found) => history = Some(found),
+            Entry::History(found) => past.history = Some(found),
+            Entry::Patches(found) => past.patches = Some(found),
             Entry::Directory(path) => create(root, path, |path| fs::create_dir_all(path))?,
             Entry::File {
                 path,
@@ -184,7 +183,7 @@ pub(super) fn unpack_into(
         }
         Ok(Go::On)
     })?;
-    Ok((finish(manifest, declared)?, history))
+    Ok((finish(manifest, declared)?, past))
 }
 
 /// Reads the manifest, or makes one from what the archive holds.
@@ -197,7 +196,7 @@ pub(super) fn manifest_of(archive: &[u8], limits: &UnpackLimits) -> Result<Manif
                 declared = Some(found);
                 return Ok(Go::Stop);
             }
-            Entry::History(_) | Entry::Directory(_) => {}
+            Entry::History(_) | Entry::Patches(_) | Entry::Directory(_) => {}
             Entry::File { path, content, .. } => manifest.files.push(FileEntry::of(path, content)),
         }
         Ok(Go::On)
@@ -263,6 +262,7 @@ enum Go {
 enum Entry<'a> {
     Manifest(Manifest),
     History(History),
+    Patches(Patches),
     Directory(&'a str),
     File {
         path: &'a str,
@@ -294,7 +294,7 @@ fn walk(
     let mut long_path: Option<Vec<u8>> = None;
     let mut total_bytes = 0;
     let mut content = Vec::new();
-    let mut declared = false;
+    let (mut declared, mut remembered) = (false, false);
     // Raw: extended headers come as entries of their own and are read here, with a limit, instead of by the library.
     for (index, entry) in tar.entries().map_err(read_error)?.raw(true).enumerate() {
         let mut entry = entry.map_err(read_error)?;
@@ -351,7 +351,17 @@ fn walk(
             within(|| "its history in bytes is".to_owned(), bytes, READ_BYTES_MAX)?;
             let history = serde_json::from_reader(io::BufReader::new(&mut entry))
                 .map_err(|error| UnpackError::Format(error.into()))?;
+            remembered = true;
             handle(Entry::History(history))?
+        } else if index == 2 && remembered && path == PATCHES_NAME {
+            within(
+                || "its changed lines in bytes are".to_owned(),
+                bytes,
+                PATCHES_READ_BYTES_MAX,
+            )?;
+            let patches = serde_json::from_reader(io::BufReader::new(&mut entry))
+                .map_err(|error| UnpackError::Format(error.into()))?;
+            handle(Entry::Patches(patches))?
         } else {
             within(
                 || format!("the size of {path:?} in bytes is"),

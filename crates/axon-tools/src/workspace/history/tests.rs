@@ -6,7 +6,12 @@ use crate::{PackLimits, UnpackLimits, pack, unpack};
 
 fn read_part(made: &Made, part: &str, limits: &HistoryLimits) -> Option<Read> {
     let root = made.dir.path().canonicalize().expect("there").join(part);
-    read(&gix::discover(&root).expect("a repository"), &root, limits)
+    read(
+        &gix::discover(&root).expect("a repository"),
+        &root,
+        limits,
+        std::iter::empty(),
+    )
 }
 
 fn shown(read: &Read) -> Vec<String> {
@@ -22,6 +27,36 @@ fn shown(read: &Read) -> Vec<String> {
             format!("{}: {}", commit.subject, files.join(", "))
         })
         .collect()
+}
+
+#[test]
+fn changed_lines_are_carried_of_the_newest_commits_as_long_as_there_is_room() {
+    let made = repository();
+    let limits = HistoryLimits::default();
+    let carried = |limits: HistoryLimits| {
+        let patches = read_part(&made, "", &limits).expect("a history").patches;
+        let cut = patches
+            .commits
+            .iter()
+            .flat_map(|commit| &commit.files)
+            .filter(|patch| patch.cut)
+            .count();
+        (patches.commits.len(), cut)
+    };
+    assert_eq!(carried(limits), (5, 0));
+    for (patch_bytes_max, commits) in [(0, 0), (600, 2), (1_000, 4)] {
+        let limits = HistoryLimits {
+            patch_bytes_max,
+            ..limits
+        };
+        assert_eq!(carried(limits).0, commits, "{patch_bytes_max}");
+    }
+    let limits = HistoryLimits {
+        file_patch_bytes_max: 0,
+        ..limits
+    };
+    assert_eq!(carried(limits).0, 5);
+    assert!(carried(limits).1 > 4);
 }
 
 /// Three commits, a branch that is merged, and a file that goes.
@@ -109,7 +144,7 @@ fn every_limit_cuts_and_says_so() {
                 entries_max: 3,
                 ..limits
             },
-            2,
+            1,
         ),
     ] {
         let read = read_part(&made, "", &limits).expect("a history");

@@ -495,9 +495,9 @@ fn a_history_is_read_behind_the_manifest_alone() {
     let history = r#"{"revision":"abc","commits":[]}"#;
     let read = |entries: &[Raw<'_>]| {
         let dir = tempfile::tempdir().expect("a directory");
-        unpack_into(&archive(entries), dir.path(), &UnpackLimits::default()).map(|(manifest, history)| {
+        unpack_into(&archive(entries), dir.path(), &UnpackLimits::default()).map(|(manifest, past)| {
             let paths: Vec<String> = manifest.files.into_iter().map(|file| file.path).collect();
-            (paths, history.map(|history| history.revision))
+            (paths, past.history.map(|history| history.revision))
         })
     };
     let carried = [
@@ -526,6 +526,29 @@ fn a_history_is_read_behind_the_manifest_alone() {
         file("a.rs", "x\n"),
     ];
     assert!(matches!(read(&large), Err(UnpackError::TooLarge { .. })));
+}
+
+#[test]
+fn changed_lines_are_read_behind_the_history_alone_and_are_bounded() {
+    let manifest = r#"{"files":[{"path":"a.rs","bytes":2}]}"#;
+    let history = r#"{"revision":"abc","commits":[]}"#;
+    let patches = r#"{"commits":[{"id":"abc"}]}"#;
+    let read = |patches: &str, with_history: bool| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut entries = vec![file(MANIFEST_NAME, manifest)];
+        if with_history {
+            entries.push(file(HISTORY_NAME, history));
+        }
+        entries.extend([file(PATCHES_NAME, patches), file("a.rs", "x\n")]);
+        unpack_into(&archive(&entries), dir.path(), &UnpackLimits::default())
+            .map(|(manifest, past)| (manifest.files.len(), past.patches.map(|patches| patches.commits.len())))
+    };
+    assert_eq!(read(patches, true).expect("unpacked"), (1, Some(1)));
+    // Elsewhere the name is that of a file.
+    assert_eq!(read(patches, false).expect("unpacked"), (2, None));
+    assert!(matches!(read("[[[[", true), Err(UnpackError::Format(_))));
+    let large = " ".repeat(9 << 20);
+    assert!(matches!(read(&large, true), Err(UnpackError::TooLarge { .. })));
 }
 
 #[test]
