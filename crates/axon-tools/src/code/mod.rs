@@ -13,6 +13,7 @@ mod files;
 mod dependencies;
 mod duplicates;
 mod list;
+mod locate;
 mod metrics;
 mod outline;
 mod rank;
@@ -32,6 +33,7 @@ pub use dependencies::{
 pub use duplicates::{Duplicate, DuplicatePlace, DuplicatesParams, DuplicatesResult};
 pub(crate) use files::{Files, LIST_BYTES_MAX};
 pub use list::{ListParams, ListResult, ListedFile};
+pub use locate::{LocateParams, LocateResult, Located, LocatedPiece, Signals, is_candidate};
 pub(crate) use metrics::measure;
 pub use metrics::{FunctionMetrics, MetricsParams, MetricsResult, Order, last_name};
 pub use outline::{OutlineItem, OutlineParams, OutlineResult};
@@ -47,6 +49,7 @@ pub use test_inventory::{FoundTest, TestsOfLanguage, TestsParams, TestsResult, U
 /// Adds all tools of this group.
 pub fn register(toolbox: &mut Toolbox) -> Result<(), ToolboxError> {
     list::register(toolbox)?;
+    locate::register(toolbox)?;
     read::register(toolbox)?;
     search::register(toolbox)?;
     rank::register(toolbox)?;

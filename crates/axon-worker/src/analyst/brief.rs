@@ -151,6 +151,16 @@ impl Brief {
         words.join(" ")
     }
 
+    /// What is known of a symptom: the query, then the names that were read out of it.
+    pub fn symptom(&self) -> String {
+        let mut text = self.text.clone();
+        for name in self.symbols.iter().chain(&self.keywords) {
+            text.push('\n');
+            text.push_str(name);
+        }
+        text
+    }
+
     /// Words of the query that say what it is about, beyond the words every question of its kind has.
     pub fn topic(&self) -> Vec<String> {
         let generic: BTreeSet<String> = query_terms(GENERIC_WORDS).into_iter().collect();

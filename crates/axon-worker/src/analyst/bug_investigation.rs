@@ -15,7 +15,7 @@ use serde_json::json;
 use super::brief::call;
 use super::write::Writer;
 use super::{Brief, Conclusion, Results, research};
-use history::write_history;
+use history::{write_blame, write_history};
 use message::{longest_words, message_pattern};
 use report::{write_risks, write_risks_within, write_suspects};
 use sides::{write_callers, write_messages, write_no_timing, write_similar, write_tests};
@@ -29,6 +29,12 @@ const FILES_MAX: usize = 5;
 
 /// Files whose commits are looked at.
 const HISTORY_FILES_MAX: usize = 3;
+
+/// Likely files that are asked for.
+const LOCATED_MAX: usize = 30;
+
+/// Suspects whose lines are looked up in the history.
+const BLAMED_MAX: usize = 2;
 
 /// Functions that are reported as likely places.
 const SUSPECTS_MAX: usize = 5;
@@ -70,11 +76,18 @@ fn side(brief: &Brief) -> Side {
 pub fn plan(brief: &Brief) -> Vec<ToolCall> {
     let code = json!(["library", "entry"]);
     let question = brief.question();
-    let mut calls = vec![call(
-        "chunks",
-        "code.rank",
-        json!({"query": question, "roles": code, "globs": CODE_ONLY, "max_results": 40}),
-    )];
+    let mut calls = vec![
+        call(
+            "located",
+            "code.locate",
+            json!({"symptom": brief.symptom(), "max_results": LOCATED_MAX}),
+        ),
+        call(
+            "chunks",
+            "code.rank",
+            json!({"query": question, "roles": code, "globs": CODE_ONLY, "max_results": 40}),
+        ),
+    ];
     if !brief.symbols.is_empty() {
         let names: Vec<&str> = brief.symbols.iter().map(String::as_str).collect();
         calls.push(call(
@@ -89,11 +102,6 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             calls.push(call(format!("message_{index}"), "code.search", params));
         }
     }
-    calls.push(call(
-        "files",
-        "code.rank",
-        json!({"query": question, "unit": "file", "roles": code, "globs": CODE_ONLY, "max_results": 25}),
-    ));
     for (index, symbol) in brief.symbols.iter().take(SEARCHES_MAX).enumerate() {
         let params = json!({"pattern": last_name(symbol), "literal": true, "word": true, "case_sensitive": true, "max_results": 80});
         calls.push(call(format!("uses_{index}"), "code.search", params));
@@ -171,6 +179,12 @@ pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
             json!({"paths": first, "max_results": 10}),
         ));
     }
+    if brief.history && matches!(side(brief), Side::Place | Side::Tests) {
+        for (index, suspect) in suspects.iter().take(BLAMED_MAX).enumerate() {
+            let params = json!({"path": suspect.path, "line": suspect.line, "end_line": suspect.end_line});
+            calls.push(call(format!("blame_{index}"), "git.blame", params));
+        }
+    }
     for (index, suspect) in suspects
         .iter()
         .filter(|suspect| is_telling(&suspect.name))
@@ -215,6 +229,7 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
         Side::Place => {
             write_risks_within(&mut writer, brief, &suspects, &risks, 2);
             write_suspects(&mut writer, brief, &suspects, SUSPECTS_MAX);
+            write_blame(&mut writer, brief, results, &suspects);
         }
         Side::ErrorPath => {
             write_messages(&mut writer, brief, results);
@@ -234,6 +249,7 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
         }
         Side::Tests => {
             write_history(&mut writer, brief, results, &suspects);
+            write_blame(&mut writer, brief, results, &suspects);
             write_tests(&mut writer, brief, results, &suspects);
         }
         Side::Similar => {

@@ -1,11 +1,12 @@
 //! Writes down what the commits say of the likeliest files: when they changed last and why, and what usually changes with
-//! them. It blames no commit: that one came last does not make it the cause.
+//! them, and which commits their lines come from. That one came last does not make it the cause, and nothing here says so.
 
 use axon_protocol::Level;
 use axon_tools::code::terms;
-use axon_tools::git::{CoChangeResult, LogResult, LoggedCommit};
+use axon_tools::git::{BlameResult, BlamedRange, CoChangeResult, LogResult, LoggedCommit, OLDER, UNCOMMITTED};
 use serde_json::json;
 
+use super::report::subject_of;
 use super::suspects::Suspect;
 use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results};
@@ -91,6 +92,81 @@ pub fn write_history(writer: &mut Writer<'_>, brief: &Brief, results: &Results, 
             count(log.commits, "commit"),
             log.oldest
         ));
+    }
+}
+
+/// Which commits the lines of the likeliest functions come from, the newest and those that speak of the same first.
+pub fn write_blame(writer: &mut Writer<'_>, brief: &Brief, results: &Results, suspects: &[Suspect]) {
+    let wanted: Vec<String> = brief.topic().iter().flat_map(|word| terms(word)).collect();
+    for (suspect, (_, blame)) in suspects.iter().zip(results.all::<BlameResult>("blame_")) {
+        // Ids may repeat: a commit's lines need not stand together.
+        let mut commits: Vec<(&BlamedRange, u32)> = Vec::new();
+        for range in blame.results.iter().filter(|range| range.commit != OLDER) {
+            let lines = range.end_line - range.line + 1;
+            match commits.iter_mut().find(|(known, _)| known.commit == range.commit) {
+                Some((_, all)) => *all += lines,
+                None => commits.push((range, lines)),
+            }
+        }
+        let whole = suspect.end_line - suspect.line + 1;
+        // Lines that all came at once say nothing of what changed later.
+        if commits.is_empty() || (commits.len() == 1 && commits[0].1 >= whole) {
+            continue;
+        }
+        let speaks = |range: &BlamedRange| terms(&range.subject).iter().any(|term| wanted.contains(term));
+        let is_uncommitted = |range: &BlamedRange| range.commit == UNCOMMITTED;
+        commits.sort_by(|(a, _), (b, _)| {
+            let order = |range: &BlamedRange| (is_uncommitted(range), speaks(range), range.date.clone());
+            order(b).cmp(&order(a))
+        });
+        let (first, lines) = commits[0];
+        let what = if is_uncommitted(first) {
+            "a change that is in no commit".to_owned()
+        } else {
+            format!(
+                "{} “{}” of {}",
+                first.commit.get(..10).unwrap_or(&first.commit),
+                first.subject,
+                first.date
+            )
+        };
+        let name = subject_of(suspect);
+        let mut draft = Draft::new(
+            format!(
+                "{} of the {} of `{name}` came with {what}",
+                lines,
+                count(whole as usize, "line")
+            ),
+            name,
+            "git.blame",
+        );
+        draft.rationale = format!(
+            "What changed lately in a likely place is the first thing to doubt{}. Its lines come from {} in all.",
+            if speaks(first) {
+                ", and this change speaks of the same"
+            } else {
+                ""
+            },
+            count(commits.len() + usize::from(blame.older_lines > 0), "change")
+        );
+        draft.recommendation = Some(if is_uncommitted(first) {
+            "Undo it for a moment and see whether the failure is still there.".to_owned()
+        } else {
+            format!(
+                "Read what it changed, `git show {}`, with the failing input in mind.",
+                first.commit.get(..10).unwrap_or(&first.commit)
+            )
+        });
+        draft.confidence = if speaks(first) { 0.55 } else { 0.4 };
+        draft.severity = Level::Low;
+        draft.impact = Level::Medium;
+        draft.evidence = writer
+            .lines(&suspect.path, first.line, first.end_line.min(first.line + 4))
+            .into_iter()
+            .collect();
+        let params = json!({"path": suspect.path, "line": first.line, "end_line": first.end_line});
+        draft.evidence.push(tool_evidence("git.blame", params, &what));
+        writer.write(draft);
     }
 }
 

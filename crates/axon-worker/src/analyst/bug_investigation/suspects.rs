@@ -1,9 +1,10 @@
 //! Scores the functions that the signs of a defect point at. Pure: the same results give the same order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axon_tools::code::{
-    Hit, OutlineItem, OutlineResult, RankResult, Ranked, Role, RuleMatch, RulesResult, SearchResult, role_of,
+    Hit, LocateResult, OutlineItem, OutlineResult, RankResult, Ranked, Role, RuleMatch, RulesResult, SearchResult,
+    role_of,
 };
 
 use crate::analyst::brief::{Frame, Lead};
@@ -13,7 +14,12 @@ use crate::analyst::{Brief, Results};
 /// What each sign is worth. A message or a line of a stack trace points at code by itself; words only suggest.
 const WEIGHT_CHUNK: f64 = 1.0;
 
-const WEIGHT_FILE: f64 = 0.45;
+/// What the likeliest file is worth to what is in it; others as their part of its score, squared: near the top each part of
+/// it counts.
+const WEIGHT_FILE: f64 = 1.6;
+
+/// What the best piece of all files is worth, beside the words that are counted already.
+const WEIGHT_PIECE: f64 = 0.6;
 
 const WEIGHT_NAMED: f64 = 1.6;
 
@@ -39,6 +45,12 @@ const MESSAGES: &[(&str, f64)] = &[("message_", 1.0), ("part_", 0.6)];
 const NAMED: &str = "the question names";
 const SPEAKS: &str = "it speaks of";
 const USES: &str = "it uses";
+
+/// Why a file is suspected whose commits speak of the same.
+const LIKE_COMMITS: &str = "earlier commits about the same changed its file";
+
+/// How like the commits must be for that, of the most any file has.
+const SIMILAR_MIN: f64 = 0.5;
 
 /// Why a place is suspected when no single word of it stands out.
 const WORDS_FIT: &str = "its words fit";
@@ -165,16 +177,28 @@ impl Board {
         }
     }
 
-    /// How well the files of the suspects fit the question; that is no reason of its own.
-    fn add_files(&mut self, files: &RankResult) {
-        let best = best_score(files);
-        let by_path: BTreeMap<&str, f64> = files
-            .results
-            .iter()
-            .map(|file| (file.path.as_str(), file.score / best))
-            .collect();
-        for suspect in &mut self.suspects {
-            suspect.score += WEIGHT_FILE * by_path.get(suspect.path.as_str()).copied().unwrap_or_default();
+    /// The likeliest files, by all that speaks for them, and the likeliest pieces in them.
+    fn add_located(&mut self, located: &LocateResult) {
+        let Some(best) = located.results.first().map(|file| file.score.max(f64::EPSILON)) else {
+            return;
+        };
+        let pieces = || located.results.iter().flat_map(|file| &file.pieces);
+        let best_piece = pieces().map(|piece| piece.score).fold(f64::EPSILON, f64::max);
+        for file in &located.results {
+            for piece in &file.pieces {
+                let suspect = self.at(&file.path, &piece.name, piece.line, piece.end_line);
+                suspect.add_words(WEIGHT_PIECE * piece.score / best_piece, words_reason(&piece.matched));
+            }
+        }
+        for file in &located.results {
+            for suspect in self.suspects.iter_mut().filter(|suspect| suspect.path == file.path) {
+                suspect.score += WEIGHT_FILE * (file.score / best).powi(2);
+                if file.signals.similar >= SIMILAR_MIN {
+                    suspect
+                        .reasons
+                        .push((WEIGHT_FILE * file.signals.similar / 4.0, LIKE_COMMITS.to_owned()));
+                }
+            }
         }
     }
 
@@ -263,7 +287,7 @@ pub fn suspects(brief: &Brief, results: &Results) -> Vec<Suspect> {
     }
     board.add_frames(&brief.frames);
     board.add_leads(&brief.leads);
-    board.add_files(&results.get("files").unwrap_or_default());
+    board.add_located(&results.get("located").unwrap_or_default());
     board.add_paths(&brief.paths);
     board.add_risks(&results.get("risks").unwrap_or_default());
     board.ranked()
