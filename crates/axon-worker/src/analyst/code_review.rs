@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::brief::call;
 use super::write::{Writer, count, listed};
-use super::{Brief, Conclusion, FINDINGS_MAX, Results};
+use super::{Brief, Conclusion, FINDINGS_MAX, Results, dependencies};
 use candidates::candidates;
 pub use figures::{burden, figures};
 use figures::{write_clean, write_complexity, write_large_files, write_undocumented, write_untested};
@@ -149,11 +149,19 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             calls.push(call("hotspots", "git.hotspots", params));
         }
     }
+    if asks_for_dependencies(brief, &focuses) {
+        calls.push(dependencies::plan(brief));
+    }
     if !brief.topic().is_empty() {
         let params = json!({"query": brief.topic().join(" "), "unit": "file", "paths": brief.paths, "roles": ["library", "entry"], "max_results": 40});
         calls.push(call("relevance", "code.rank", params));
     }
     calls
+}
+
+/// Dependencies matter to security, to a review of everything, and where they are asked for.
+fn asks_for_dependencies(brief: &Brief, focuses: &BTreeSet<Focus>) -> bool {
+    focuses.contains(&Focus::Rules("security")) || dependencies::asked(brief)
 }
 
 /// The second round: the functions of the strongest candidates, to see what their authors say about them, and who calls them.
@@ -209,6 +217,10 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
             write_undocumented(&mut writer, &metrics);
         }
     }
+    if dependencies::asked(brief) {
+        dependencies::write_inventory(&mut writer, results);
+    }
+    dependencies::write_risks(&mut writer, results);
     write_matches(&mut writer, brief, results, FINDINGS_MAX);
     if writer.len() == 0 {
         write_clean(&mut writer, brief, results);

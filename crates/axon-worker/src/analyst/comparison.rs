@@ -14,7 +14,7 @@ use serde_json::json;
 use super::brief::call;
 use super::passage::{Passage, passage};
 use super::write::{Draft, Writer};
-use super::{Brief, Conclusion, FINDINGS_MAX, Results, research};
+use super::{Brief, Conclusion, FINDINGS_MAX, Results, dependencies, research};
 use aspects::{Aspect, aspects};
 use figures::write_figures;
 
@@ -60,6 +60,9 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
     }
     for (index, _) in &subjects {
         calls.extend(figures::plan(brief, *index));
+        if dependencies::asked(brief) && !brief.subject_paths[*index].is_empty() {
+            calls.push(dependencies::plan_of(*index, &brief.subject_paths[*index]));
+        }
     }
     calls
 }
@@ -91,6 +94,7 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
             writer.note(format!("No passage of the scope speaks of “{}”.", side.subject));
         }
         write_figures(&mut writer, brief, results, &subjects);
+        dependencies::write_compared(&mut writer, results, &subjects);
         write_aspects(&mut writer, brief, &sides);
     }
     if writer.len() == 0 {

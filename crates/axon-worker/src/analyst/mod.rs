@@ -3,6 +3,7 @@
 //! It uses no tool, path, call or second beyond what the task allows, and the same task gives the same findings.
 
 mod brief;
+mod dependencies;
 mod passage;
 mod results;
 mod run;
@@ -108,6 +109,8 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
     }
 }
 
+#[cfg(test)]
+mod dependency_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::brief::call;
 use super::write::Writer;
-use super::{Brief, Conclusion, Results};
+use super::{Brief, Conclusion, Results, dependencies};
 use report::{write_constants, write_quotes, write_subject, write_uses};
 pub use report::{write_defined, write_ranked};
 use structure::{parts, write_structure};
@@ -129,6 +129,9 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             calls.push(docs);
         }
     }
+    if dependencies::asked(brief) {
+        calls.insert(0, dependencies::plan(brief));
+    }
     if !names.is_empty() {
         calls.insert(1.min(calls.len()), defined);
     }
@@ -207,6 +210,7 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
 
 /// Writes the findings of the task's side.
 pub fn write(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
+    dependencies::write_inventory(writer, results);
     match side(brief) {
         Side::Structure => {
             write_structure(writer, brief, results);
