@@ -5,6 +5,8 @@ mod query;
 mod stage;
 mod statistics;
 mod tasks;
+mod tools;
+mod traces;
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,8 @@ enum BenchCommand {
     Query(query::QueryBenchArgs),
     /// One burst of tasks to as many idle one-slot workers: how evenly they are spread
     Burst(burst::BurstArgs),
+    /// Graphs of tools in one process: how close the executor comes to the shortest possible time; needs no server
+    Tools(tools::ToolsBenchArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: BenchArgs, stop: CancellationToken) -> anyhow::Result<Exit> {
@@ -36,6 +40,7 @@ pub(crate) async fn run(context: &Context, args: BenchArgs, stop: CancellationTo
             BenchCommand::Tasks(args) => tasks::run(context, args).await,
             BenchCommand::Query(args) => query::run(context, args).await,
             BenchCommand::Burst(args) => burst::run(context, args).await,
+            BenchCommand::Tools(args) => tools::run(context, args).await,
         }
     };
     // Dropping the measurement kills its processes; its namespace is left and can be told by its name.
