@@ -8,6 +8,7 @@ mod names;
 mod output;
 mod paths;
 mod references;
+mod rows;
 mod score;
 mod shape;
 mod text;

@@ -3,7 +3,7 @@
 use axon_protocol::Complexity;
 
 use super::text::Kind;
-use super::{Facts, words};
+use super::{Facts, rows, words};
 use crate::partition::{Relevance, extent};
 
 /// Points from which a query is more than one worker's work.
@@ -14,6 +14,9 @@ const COMPLEX_POINTS: f64 = 4.5;
 const FILES_FEW: usize = 12;
 const FILES_MANY: usize = 60;
 const FILES_VERY_MANY: usize = 400;
+
+/// Counted things beyond which more count no further.
+const COUNTED_MAX: usize = 4;
 
 /// A judgement with its reasons.
 pub(super) struct Judged<T> {
@@ -65,7 +68,10 @@ fn score_parts(facts: &Facts<'_>, tally: &mut Tally) {
     if parts > 1 {
         let linked = facts.parts.iter().filter(|part| !part.needs.is_empty()).count();
         // A step that follows from the one before is less than a task of its own.
-        let points = 0.75 * linked as f64 + 0.9 * (parts - 1 - linked.min(parts - 1)) as f64;
+        // The aspects of several parts count by themselves, and one worker answers several questions of fact.
+        let small = facts.aspects.len() > 1 || facts.parts.iter().all(|part| asks_for_fact(&part.verb));
+        let beside = if small { 0.9 } else { 1.5 };
+        let points = 0.75 * linked as f64 + beside * (parts - 1 - linked.min(parts - 1)) as f64;
         tally.add(
             round(points),
             format!(
@@ -74,10 +80,19 @@ fn score_parts(facts: &Facts<'_>, tally: &mut Tally) {
             ),
         );
     }
+    score_things(facts, tally);
+}
+
+/// Aspects, things compared and things in a row are often the same words: what gives most counts.
+fn score_things(facts: &Facts<'_>, tally: &mut Tally) {
+    let mut named = Tally::default();
     let aspects = facts.aspects.len();
     if aspects > 1 {
-        let points = 0.75 * (aspects - 1) as f64;
-        tally.add(
+        // Of a part of the workspace: the whole of it counts by itself.
+        let looked_over =
+            surveys(facts) && !facts.names_something() && !facts.comparison.compares && !mentions_workspace(facts);
+        let points = 0.75 * (aspects - 1 + usize::from(looked_over)) as f64;
+        named.add(
             points,
             format!(
                 "{aspects} aspects: {}",
@@ -95,8 +110,19 @@ fn score_parts(facts: &Facts<'_>, tally: &mut Tally) {
                 listed(facts.comparison.subjects.iter().map(String::as_str))
             ),
         };
-        tally.add(points, what);
+        named.add(points, what);
     }
+    let mut counted = Tally::default();
+    for row in rows::rows(facts.text, &facts.parts) {
+        counted.add(0.75 * (row - 1) as f64, format!("{row} things in a row"));
+    }
+    if let Some((count, word)) = rows::counted(facts.text) {
+        let points = 0.75 * (count.min(COUNTED_MAX) - 1) as f64;
+        counted.add(points, format!("counted things: `{word}`"));
+    }
+    let most = if counted.points > named.points { counted } else { named };
+    tally.points += most.points;
+    tally.reasons.extend(most.reasons);
 }
 
 fn score_scope(facts: &Facts<'_>, tally: &mut Tally) {
@@ -106,7 +132,7 @@ fn score_scope(facts: &Facts<'_>, tally: &mut Tally) {
     match (&broad, mentions_workspace(facts)) {
         (Some(word), true) => tally.add(2.0, format!("the whole workspace: `{word}`")),
         (Some(word), false) if facts.paths.is_empty() && facts.symbols.is_empty() => {
-            tally.add(1.0, format!("a wide scope: `{word}`"));
+            tally.add(1.5, format!("a wide scope: `{word}`"));
         }
         (None, true) if surveys => tally.add(2.0, "looks over the workspace"),
         (None, true) => tally.add(0.75, "about the workspace as a whole"),
@@ -152,10 +178,7 @@ fn score_depth(facts: &Facts<'_>, tally: &mut Tally) {
         && !facts.comparison.compares
     {
         match only.verb.as_str() {
-            "what" | "where" | "which" | "who" | "when" | "is" | "are" | "does" | "do" | "has" | "can" | "know"
-            | "define" => {
-                tally.add(-1.0, "asks for a fact");
-            }
+            verb if asks_for_fact(verb) => tally.add(-1.0, "asks for a fact"),
             "why" | "how" | "explain" | "describe" => tally.add(0.5, "asks for an explanation"),
             _ => {}
         }
@@ -166,6 +189,13 @@ fn score_depth(facts: &Facts<'_>, tally: &mut Tally) {
     } else if length > 60 {
         tally.add(0.5, format!("a long request: {length} words"));
     }
+}
+
+fn asks_for_fact(verb: &str) -> bool {
+    [
+        "what", "where", "which", "who", "when", "is", "are", "does", "do", "has", "can", "know", "define",
+    ]
+    .contains(&verb)
 }
 
 /// Whether some part looks over whatever it is given.

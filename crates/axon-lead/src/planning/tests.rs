@@ -209,7 +209,7 @@ fn reviews_are_asked_for_in_nouns_verbs_and_adjectives() {
     );
     review(
         "Audit crates/bus and crates/worker for leaks, races and deadlocks",
-        &[("concurrency", 1)],
+        &[("concurrency", 2)],
     );
     review(
         "Assess how secure, fast and well tested the project is",
@@ -233,7 +233,7 @@ fn reviews_are_asked_for_in_nouns_verbs_and_adjectives() {
     );
     // One worker does all of a simple request.
     review(
-        "Review our code for untested and unmaintainable functions",
+        "Review crates/bus/src/publish.rs for untested and unmaintainable functions",
         &[("review", 1)],
     );
     review(
