@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::jetstream::consumer::IntoConsumerConfig as _;
 use async_nats::jetstream::{consumer, kv, object_store, stream};
 use axon_protocol::{Band, Bucket, ObjectBucket, Route, Stream};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -196,7 +197,7 @@ impl Bus {
             if let Some((durable, filter)) = self.own_consumer(kind) {
                 let declared = consumer_config(durable.clone(), filter, kind);
                 match self.standing_consumer(kind, &durable).await? {
-                    Some(standing) => all.extend(compare_consumer(&declared, &standing)),
+                    Some(standing) => all.extend(compare_consumer(declared, &standing)),
                     None => all.push(missing(durable, "consumer")),
                 }
             }
@@ -313,7 +314,7 @@ impl Bus {
     async fn declare_consumer(&self, kind: Stream, durable: String, filter: String) -> Result<Vec<Difference>, Error> {
         let declared = consumer_config(durable.clone(), filter, kind);
         if let Some(standing) = self.standing_consumer(kind, &durable).await? {
-            return Ok(compare_consumer(&declared, &standing));
+            return Ok(compare_consumer(declared, &standing));
         }
         // Whoever creates it at the same time creates the same, which changes nothing.
         self.inner
@@ -432,110 +433,57 @@ fn missing(name: String, setting: &'static str) -> Difference {
     }
 }
 
-fn compare_consumer(declared: &consumer::pull::Config, standing: &consumer::Config) -> Vec<Difference> {
-    let name = declared.durable_name.clone().unwrap_or_default();
-    [
-        (
-            "filter_subject",
-            declared.filter_subject.clone(),
-            standing.filter_subject.clone(),
-        ),
-        (
-            "ack_policy",
-            format!("{:?}", declared.ack_policy),
-            format!("{:?}", standing.ack_policy),
-        ),
-        (
-            "ack_wait",
-            format!("{:?}", declared.ack_wait),
-            format!("{:?}", standing.ack_wait),
-        ),
-        (
-            "max_deliver",
-            declared.max_deliver.to_string(),
-            standing.max_deliver.to_string(),
-        ),
-        (
-            "max_ack_pending",
-            declared.max_ack_pending.to_string(),
-            standing.max_ack_pending.to_string(),
-        ),
+/// Settings by name, each as text: only whether they are the same matters, and how a person reads them.
+type Settings = Vec<(&'static str, String)>;
+
+fn consumer_settings(config: &consumer::Config) -> Settings {
+    vec![
+        ("filter_subject", config.filter_subject.clone()),
+        ("ack_policy", format!("{:?}", config.ack_policy)),
+        ("ack_wait", format!("{:?}", config.ack_wait)),
+        ("max_deliver", config.max_deliver.to_string()),
+        ("max_ack_pending", config.max_ack_pending.to_string()),
     ]
-    .into_iter()
-    .filter(|(_, declared, standing)| declared != standing)
-    .map(|(setting, declared, standing)| Difference {
-        name: name.clone(),
-        setting,
-        declared,
-        standing,
-    })
-    .collect()
+}
+
+fn stream_settings(config: &stream::Config) -> Settings {
+    let republish = config.republish.as_ref().map(|to| &to.destination);
+    vec![
+        ("subjects", format!("{:?}", config.subjects)),
+        ("retention", format!("{:?}", config.retention)),
+        ("discard", format!("{:?}", config.discard)),
+        ("max_bytes", config.max_bytes.to_string()),
+        ("max_age", format!("{:?}", config.max_age)),
+        ("max_messages", config.max_messages.to_string()),
+        ("max_messages_per_subject", config.max_messages_per_subject.to_string()),
+        ("discard_new_per_subject", config.discard_new_per_subject.to_string()),
+        ("replicas", config.num_replicas.to_string()),
+        ("republish", format!("{republish:?}")),
+    ]
+}
+
+fn compare_consumer(declared: consumer::pull::Config, standing: &consumer::Config) -> Vec<Difference> {
+    let declared = declared.into_consumer_config();
+    let name = declared.durable_name.clone().unwrap_or_default();
+    differences(&name, consumer_settings(&declared), consumer_settings(standing))
 }
 
 fn compare(declared: &stream::Config, standing: &stream::Config) -> Vec<Difference> {
-    let mut all = Vec::new();
-    let mut check = |setting: &'static str, declared_value: String, standing_value: String| {
-        if declared_value != standing_value {
-            all.push(Difference {
-                name: declared.name.clone(),
-                setting,
-                declared: declared_value,
-                standing: standing_value,
-            });
-        }
-    };
-    check(
-        "subjects",
-        format!("{:?}", declared.subjects),
-        format!("{:?}", standing.subjects),
-    );
-    check(
-        "retention",
-        format!("{:?}", declared.retention),
-        format!("{:?}", standing.retention),
-    );
-    check(
-        "discard",
-        format!("{:?}", declared.discard),
-        format!("{:?}", standing.discard),
-    );
-    check(
-        "max_bytes",
-        declared.max_bytes.to_string(),
-        standing.max_bytes.to_string(),
-    );
-    check(
-        "max_age",
-        format!("{:?}", declared.max_age),
-        format!("{:?}", standing.max_age),
-    );
-    check(
-        "max_messages",
-        declared.max_messages.to_string(),
-        standing.max_messages.to_string(),
-    );
-    check(
-        "max_messages_per_subject",
-        declared.max_messages_per_subject.to_string(),
-        standing.max_messages_per_subject.to_string(),
-    );
-    check(
-        "discard_new_per_subject",
-        declared.discard_new_per_subject.to_string(),
-        standing.discard_new_per_subject.to_string(),
-    );
-    check(
-        "replicas",
-        declared.num_replicas.to_string(),
-        standing.num_replicas.to_string(),
-    );
-    let target = |republish: &Option<stream::Republish>| republish.as_ref().map(|to| to.destination.clone());
-    check(
-        "republish",
-        format!("{:?}", target(&declared.republish)),
-        format!("{:?}", target(&standing.republish)),
-    );
-    all
+    differences(&declared.name, stream_settings(declared), stream_settings(standing))
+}
+
+fn differences(name: &str, declared: Settings, standing: Settings) -> Vec<Difference> {
+    declared
+        .into_iter()
+        .zip(standing)
+        .filter(|((_, declared), (_, standing))| declared != standing)
+        .map(|((setting, declared), (_, standing))| Difference {
+            name: name.to_owned(),
+            setting,
+            declared,
+            standing,
+        })
+        .collect()
 }
 
 #[cfg(test)]

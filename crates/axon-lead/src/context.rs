@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::overseer::Overseer;
-use crate::strategy::Library;
+use crate::shelf::Shelf;
 use crate::view::{FileView, WorkspaceView};
 
 /// Manifests a lead remembers.
@@ -27,7 +27,7 @@ pub(crate) struct Context {
     pub(crate) routes: Routes,
     pub(crate) fleet: Fleet,
     pub(crate) overseer: Overseer,
-    pub(crate) library: Library,
+    pub(crate) library: Shelf,
     pub(crate) strategies: Strategies,
     pub(crate) episodes: Episodes,
     pub(crate) applications: mpsc::Sender<Application>,

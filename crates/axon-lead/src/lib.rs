@@ -26,6 +26,7 @@ mod recorder;
 mod requests;
 mod scaling;
 mod service;
+mod shelf;
 pub mod state;
 pub mod strategy;
 pub mod validation;

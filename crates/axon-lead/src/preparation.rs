@@ -73,7 +73,7 @@ fn compose(
     accepted_at: DateTime<Utc>,
 ) -> Result<ExecutionPlan, String> {
     let (library, statistics) = context.strategies.with_book(|book| {
-        let library = context.library.with_overrides(book.definitions.values());
+        let library = context.library.with(&book.definitions);
         (library, book.statistics.clone())
     });
     for error in library.rejected() {

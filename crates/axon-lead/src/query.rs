@@ -183,9 +183,8 @@ async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Inc
         Ok(Prepared { plan }) => plan,
         Err(message) => return refused_answer(context, delivery, incoming, &table, message).await,
     };
-    let stored = context.bus.store(plan).await?;
-    let record = PlanRecord {
-        plan: Some(stored.clone()),
+    let mut record = PlanRecord {
+        plan: Some(context.bus.store(plan).await?),
         cancelled: false,
         owner: Some(context.id.clone()),
         sequence: delivery.sequence,
@@ -202,13 +201,13 @@ async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Inc
     if let Some(answer) = earlier? {
         return Ok(answer);
     }
-    match created {
-        Ok(_) => match begin(context, delivery, incoming, stored).await? {
+    match (created, record.plan.take()) {
+        (Ok(_), Some(stored)) => match begin(context, delivery, incoming, stored).await? {
             Some(answer) => Ok(answer),
             None => pursue(context, delivery, incoming, &table, None).await,
         },
-        Err(Error::Conflict { .. }) => pursue(context, delivery, incoming, &table, Some(stored)).await,
-        Err(error) => Err(error),
+        (Ok(_) | Err(Error::Conflict { .. }), mine) => pursue(context, delivery, incoming, &table, mine).await,
+        (Err(error), _) => Err(error),
     }
 }
 

@@ -95,7 +95,7 @@ async fn strategies(context: &Context, request: &Request) {
         .and_then(|text| Format::from_content_type(text));
     let library = context
         .strategies
-        .with_book(|book| context.library.with_overrides(book.definitions.values()));
+        .with_book(|book| context.library.with(&book.definitions));
     let definitions: Vec<&StrategyDefinition> = library.definitions().collect();
     reply(request, wanted.unwrap_or(Format::Json), &definitions).await;
 }

@@ -20,6 +20,7 @@ use crate::context::{Context, Held, Manifests};
 use crate::fleet::Fleet;
 use crate::intake::{Intake, Lane, Running, Start};
 use crate::overseer::Overseer;
+use crate::shelf::Shelf;
 use crate::strategy::Library;
 use crate::{Options, advisories, letters, overseer, query, recorder, requests};
 
@@ -96,7 +97,7 @@ impl Lead {
             routes: Routes::new(&bus),
             fleet: Fleet::new(&bus, registry.clone()),
             overseer,
-            library: Library::builtin()?,
+            library: Shelf::new(Library::builtin()?),
             strategies: Strategies::new(&bus),
             episodes: Episodes::new(&bus, config.max_episodes),
             applications: tx,

@@ -41,21 +41,25 @@ pub struct ToolCall {
     /// The tool, such as `code.search`.
     pub tool_name: String,
     /// Parameters of the tool. A text `${output.path.to.field}` is replaced by what that output holds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
     /// Names under which later calls find the result; the call's own `tool_id` is always one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
     /// Outputs that must be there before the call starts.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
-    /// 1 (lowest) to 10 (highest), among calls that are ready at once.
-    #[serde(default = "default_priority")]
+    /// 1 (lowest) to 10 (highest), among calls that are ready at once; 5 if absent.
+    #[serde(default = "default_priority", skip_serializing_if = "is_default_priority")]
     pub priority: u8,
 }
 
 fn default_priority() -> u8 {
     PRIORITY_DEFAULT
+}
+
+fn is_default_priority(priority: &u8) -> bool {
+    *priority == PRIORITY_DEFAULT
 }
 
 /// A plan that comes with a query.
@@ -72,22 +76,22 @@ pub struct TaskRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// What the task is to find out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub objective: String,
     /// What its worker must be able to do, ALL of them; `Diagnostics` if empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required_capabilities: Vec<String>,
     /// Tasks whose results it needs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<String>,
     /// The tool calls to make. Without any, the worker decides.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ToolCall>,
     /// Tools it may use; those of its calls if empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<String>,
     /// Paths it looks at; the whole workspace if empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
     /// 1 to 10; the query's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,25 +152,25 @@ pub struct TaskDelegation {
     /// What its worker must be able to do, ALL of them.
     pub required_capabilities: Vec<Capability>,
     /// Anything else a worker should know: keywords, symbols, quotes of the query.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub context: Value,
     /// Tasks whose results it gets.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<TaskId>,
     /// What the findings should answer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_questions: Vec<String>,
     /// The aspect of the query it covers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub aspect: String,
     /// Which way of working fits: the name of the strategy.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub playbook: String,
     /// Explicit tool calls; empty where the worker decides.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ToolCall>,
     /// Its share of the query's budget.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Budget::is_nothing")]
     pub budget: Budget,
     /// Whether the lead added it while the query ran, because its aspect had come back thin.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -19,6 +19,13 @@ pub struct Budget {
     pub cents: u64,
 }
 
+impl Budget {
+    /// Whether it allows nothing that costs.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A question, and what its asker wants to fix about how it is answered.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Query {

@@ -17,14 +17,14 @@ pub struct Task {
     /// What is delegated.
     pub delegation: TaskDelegation,
     /// The workspace to look at.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<Digest>,
     /// When it must have ended.
     pub deadline: DateTime<Utc>,
     /// How many times it was published to be executed, this one included.
     pub attempt: u32,
     /// The results it depends on.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstream: Vec<Upstream>,
 }
 
@@ -132,16 +132,16 @@ pub struct TaskResult {
     /// How it ended.
     pub status: TaskStatus,
     /// Why it is not complete.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What was found, with evidence.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
     /// What was looked at and what could not be, for the reader of the answer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Outputs of the last tool calls of an explicit plan, by call; bounded.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
     /// What it used.
     #[serde(default)]

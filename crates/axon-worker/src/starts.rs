@@ -7,9 +7,6 @@ use axon_protocol::{Attempt, Event, EventKind, QueryId, TaskId, TaskSubject, Wor
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-/// Tasks of one query that start together, from which on they share an event.
-const SHARED_FROM: usize = 2;
-
 /// Tasks that are about to start.
 #[derive(Debug, Default)]
 pub(crate) struct Starts(BTreeMap<QueryId, Vec<(TaskId, u32)>>);
@@ -22,16 +19,13 @@ impl Starts {
 
     /// The events that tell of them.
     pub(crate) fn into_events(self, by: &WorkerId, at: DateTime<Utc>) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (query, tasks) in self.0 {
-            if tasks.len() < SHARED_FROM {
-                let own = |(task, attempt)| attempt_event(EventKind::Started, query.clone(), task, attempt, by, at);
-                events.extend(tasks.into_iter().map(own));
-            } else {
-                events.push(shared_event(query, tasks, by, at));
-            }
-        }
-        events
+        self.0
+            .into_iter()
+            .map(|(query, tasks)| match <[_; 1]>::try_from(tasks) {
+                Ok([(task, attempt)]) => attempt_event(EventKind::Started, query, task, attempt, by, at),
+                Err(tasks) => shared_event(query, tasks, by, at),
+            })
+            .collect()
     }
 }
 

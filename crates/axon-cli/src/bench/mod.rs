@@ -1,6 +1,7 @@
 //! `axon bench`: measures a fleet in a namespace of its own, which is deleted afterwards. Prints JSON and nothing else.
 
 mod burst;
+mod hops;
 mod query;
 mod stage;
 mod statistics;

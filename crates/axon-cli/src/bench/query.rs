@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Message};
 use axon_protocol::{AnswerStatus, Format, PlanRequest, Query, QueryId, TaskRequest, ToolCall, header};
+use chrono::Utc;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::StageArgs;
+use crate::bench::hops::{self, Asked};
 use crate::bench::stage::{Cast, Stage, measured};
 use crate::bench::statistics::{Latencies, Round};
 use crate::context::Context;
@@ -38,6 +40,10 @@ pub(crate) struct QueryBenchArgs {
     /// Queries published and not yet answered, at most
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     inflight: u32,
+
+    /// Also tell where the time goes: the median of each hop, from what streams and events hold of each query
+    #[arg(long)]
+    hops: bool,
 
     #[command(flatten)]
     stage: StageArgs,
@@ -72,11 +78,16 @@ async fn measure(context: &Context, stage: &Stage, args: &QueryBenchArgs) -> any
         let n = args.n as usize;
         let before = stage.cpu();
         let begin = Instant::now();
-        let latencies = one_round(context, &stage.bus, &query, n, inflight).await?;
+        let answered = one_round(context, &stage.bus, &query, n, inflight).await?;
         let elapsed = begin.elapsed().as_secs_f64();
+        let cpu = stage.cpu();
         let mut figures = vec![("rate", n as f64 / elapsed), ("seconds", elapsed)];
-        figures.extend(latencies.figures());
-        figures.extend(stage.cpu().per(before, n));
+        let (asked, latencies): (Vec<Asked>, Vec<Duration>) = answered.into_iter().unzip();
+        figures.extend(Latencies::new(latencies).figures());
+        figures.extend(cpu.per(before, n));
+        if args.hops {
+            figures.extend(hops::figures(&stage.bus, &asked).await?);
+        }
         rounds.push(figures);
     }
     Ok(rounds)
@@ -88,27 +99,34 @@ async fn one_round(
     query: &Query,
     n: usize,
     inflight: usize,
-) -> anyhow::Result<Latencies> {
-    let latencies: Vec<Duration> = stream::iter(0..n)
+) -> anyhow::Result<Vec<(Asked, Duration)>> {
+    stream::iter(0..n)
         .map(|_| one(context, bus, query))
         .buffer_unordered(inflight)
         .try_collect()
-        .await?;
-    Ok(Latencies::new(latencies))
+        .await
 }
 
 /// From before the publication until the answer is read; an answer that is not complete fails the measurement.
-async fn one(context: &Context, bus: &Bus, query: &Query) -> anyhow::Result<Duration> {
+async fn one(context: &Context, bus: &Bus, query: &Query) -> anyhow::Result<(Asked, Duration)> {
     let id = QueryId::generate();
     let mut attached = Attached::quietly(bus, &id).await?;
     let message = Message::new(bus.namespace().queries(), Format::Msgpack, query)?
         .with(header::MESSAGE_ID, id.as_str())
         .with(header::CLIENT, context.client.as_str());
-    let begin = Instant::now();
+    let (begin, published_at) = (Instant::now(), Utc::now());
     bus.publish(message).await?;
     let until = tokio::time::Instant::now() + Duration::from_secs(DEADLINE_S + 30);
     match attached.answer_by(until, &CancellationToken::new(), &mut |_| {}).await {
-        Ended::Answered(answer) if answer.status == AnswerStatus::Complete => Ok(begin.elapsed()),
+        Ended::Answered(answer) if answer.status == AnswerStatus::Complete => {
+            let (latency, read_at) = (begin.elapsed(), Utc::now());
+            let asked = Asked {
+                id,
+                published_at,
+                read_at,
+            };
+            Ok((asked, latency))
+        }
         Ended::Answered(answer) => anyhow::bail!(
             "the answer of query {id} is {}: {}",
             answer.status.as_str(),

@@ -29,11 +29,6 @@ impl Execution {
         self.stop
     }
 
-    /// Tasks that have ended, and all tasks.
-    pub fn progress(&self) -> (usize, usize) {
-        (self.tasks.iter().filter(|task| task.ended()).count(), self.tasks.len())
-    }
-
     /// How far it is.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
