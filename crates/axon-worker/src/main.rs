@@ -16,9 +16,6 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What handing tasks back and saying goodbye may take after the drain timeout.
 const FAREWELL: Duration = Duration::from_secs(10);
 
