@@ -18,6 +18,8 @@ const PANIC: &str = "    let text = std::fs::read_to_string(path).unwrap();";
 const IGNORED: &str = "    let _ = std::fs::remove_file(path);";
 /// How the scripted summary begins its sentences.
 const WRITTEN: &str = "Note that";
+/// How the scripted plan states its objectives.
+const REVISED: &str = "Find what panics or ignores an error";
 const BUDGET_TOKENS: u64 = 600_000;
 const BUDGET_CENTS: u64 = 300;
 
@@ -67,14 +69,7 @@ fn writes_summary(asked: &Asked) -> bool {
 
 /// A summary with a sentence for each finding, and one that nothing supports.
 fn summary(asked: &Asked) -> Say {
-    let told = asked.body["messages"]
-        .as_array()
-        .and_then(|messages| messages.last())
-        .expect("a message");
-    let told = told["content"][0]["text"]
-        .as_str()
-        .or_else(|| told["content"].as_str())
-        .expect("a text");
+    let told = told(asked);
     let finding = |line: &str| {
         let (id, rest) = line.split_once(": ")?;
         let (claim, _) = rest.split_once(" (")?;
@@ -89,10 +84,37 @@ fn summary(asked: &Asked) -> Say {
     Say::calls(&[("write_summary", json!({"sentences": sentences}))], counted(asked))
 }
 
+fn writes_plan(asked: &Asked) -> bool {
+    asked.tools() == ["write_plan"]
+}
+
+/// The draft, task by task, with another objective.
+fn plan(asked: &Asked) -> Say {
+    let told = told(asked);
+    let tasks = told
+        .lines()
+        .filter_map(|line| line.split_once(": ").filter(|(id, _)| id.starts_with('t')));
+    let tasks: Vec<Value> = tasks
+        .map(|(id, _)| json!({"like": id, "objective": format!("{REVISED} in the code")}))
+        .collect();
+    Say::calls(&[("write_plan", json!({"tasks": tasks}))], counted(asked))
+}
+
+/// The latest words that the model was told.
+fn told(asked: &Asked) -> String {
+    let messages = asked.body["messages"].as_array().expect("messages");
+    let content = &messages.last().expect("a message")["content"];
+    let text = content[0]["text"].as_str().or_else(|| content.as_str());
+    text.expect("a text").to_owned()
+}
+
 /// A model that looks, believes what the hostile file says and does it all, and then reports what it really saw.
 fn gullible(asked: &Asked) -> Say {
     if writes_summary(asked) {
         return summary(asked);
+    }
+    if writes_plan(asked) {
+        return plan(asked);
     }
     let report = |findings: Value, done: bool| ("report_findings", json!({"findings": findings, "done": done}));
     match asked.turns() {
@@ -169,7 +191,7 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
     for (kind, name) in [("anthropic", "claude-haiku-4-5"), ("openai", "gpt-4o-mini")] {
         let (bed, bus) = Bed::new().await;
         let provider = Provider::start(gullible).await;
-        let fleet = fleet_of(&bed, kind, name, &provider.url());
+        let fleet = fleet_of(&bed, kind, name, &provider.url()).set("AXON_LEAD__PLAN_BY", "auto");
         let (_lead, workers, _synthesizer) = tokio::join!(fleet.lead(), fleet.workers(2, 2), fleet.synthesizer());
         let folder = fleet.folder().join("project");
         workspace(&folder);
@@ -186,6 +208,12 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
             answer.summary
         );
         assert!(!answer.recommendations.is_empty());
+        // The model planned as well: its words reached the workers, and the answer says so.
+        assert!(
+            answer.notes.iter().any(|note| note.contains("the plan was revised by")),
+            "{:?}",
+            answer.notes
+        );
         // What the file ordered came to nothing, and the reader is told.
         assert!(!claims.contains(&FAKE), "{claims:?}");
         assert!(
@@ -195,6 +223,8 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
         );
         let said = provider.asked();
         assert!(said.iter().all(|asked| !asked.text().contains("root:")));
+        let works = |asked: &&Asked| !writes_summary(asked) && !writes_plan(asked);
+        assert!(said.iter().filter(works).all(|asked| asked.text().contains(REVISED)));
         assert!(
             said.iter()
                 .all(|asked| !asked.tools().iter().any(|tool| tool.starts_with("diag")))
@@ -218,16 +248,17 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
         let spent: u64 = said.iter().map(|asked| counted(asked).total()).sum();
         assert_eq!(answer.usage.tokens, spent, "{kind}");
         let results = results(&bus, &answer).await;
-        let written: u64 = said
-            .iter()
-            .filter(|asked| writes_summary(asked))
-            .map(|asked| counted(asked).total())
-            .sum();
-        assert!(written > 0 && written <= BUDGET_TOKENS * 15 / 100, "{written}");
-        assert_eq!(
-            results.iter().map(|result| result.usage.tokens).sum::<u64>() + written,
-            spent
-        );
+        let tokens_of = |of: fn(&Asked) -> bool| -> u64 {
+            said.iter()
+                .filter(|asked| of(asked))
+                .map(|asked| counted(asked).total())
+                .sum()
+        };
+        let (written, planned) = (tokens_of(writes_summary), tokens_of(writes_plan));
+        assert!(written > 0 && planned > 0, "{written} {planned}");
+        assert!(written + planned <= BUDGET_TOKENS * 15 / 100, "{written} {planned}");
+        let tasks: u64 = results.iter().map(|result| result.usage.tokens).sum();
+        assert_eq!(tasks + written + planned, spent);
         let share = BUDGET_TOKENS / results.len() as u64;
         assert!(
             results
@@ -239,7 +270,7 @@ async fn agents_answer_within_their_budget_whatever_the_files_say() {
         for worker in &workers {
             measured += worker.metric("axon_model_tokens_total", &[]).await;
         }
-        assert_eq!(measured as u64, spent - written, "{kind}: the metrics agree");
+        assert_eq!(measured as u64, tasks, "{kind}: the metrics agree");
 
         eventually_true("nothing is left in the queues", SOON, || async {
             unfinished(&bus).await == 0

@@ -4,6 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Who plans a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanBy {
+    /// The rules of the strategies alone.
+    #[default]
+    Rules,
+    /// A language model revises what the rules drafted, where one is configured.
+    Auto,
+}
+
 /// Section `[lead]`: how queries are planned and run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -30,6 +41,9 @@ pub struct Config {
     pub default_timeout: u64,
     /// Publish events about the progress of queries. Default: true.
     pub enable_progress_tracking: bool,
+    /// Who plans: `rules`, or `auto`, with which a language model revises what the rules drafted, where the section `[model]`
+    /// names one; it is paid from half of what is kept for the synthesis. Default: `rules`.
+    pub plan_by: PlanBy,
     /// Share of time, tokens and cents kept for the synthesis, from 0 to 0.9. Default: 0.15.
     pub synthesis_share: f64,
     /// How often a task is tried before it counts as failed. Default: 3.
@@ -60,6 +74,7 @@ impl Default for Config {
             client_weights: BTreeMap::new(),
             default_timeout: 120,
             enable_progress_tracking: true,
+            plan_by: PlanBy::Rules,
             synthesis_share: 0.15,
             max_attempts: 3,
             max_tasks_per_plan: 1000,

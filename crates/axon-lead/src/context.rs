@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::overseer::Overseer;
+use crate::planner::Planner;
 use crate::shelf::Shelf;
 use crate::view::{FileView, WorkspaceView};
 
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) routes: Routes,
     pub(crate) fleet: Fleet,
     pub(crate) overseer: Overseer,
+    pub(crate) planner: Option<Planner>,
     pub(crate) library: Shelf,
     pub(crate) strategies: Strategies,
     pub(crate) episodes: Episodes,

@@ -90,7 +90,11 @@ pub fn answer(known: Known<'_>, now: DateTime<Utc>) -> Answer {
     if answer.sequential_ms > answer.duration_ms {
         answer.time_reduction_percent = (answer.sequential_ms - answer.duration_ms) / answer.sequential_ms * 100.0;
     }
-    answer.usage = results.iter().fold(Usage::default(), |mut sum, result| {
+    let planning = plan
+        .planned_by
+        .as_ref()
+        .map_or(Usage::default(), |planned| planned.usage);
+    answer.usage = results.iter().fold(planning, |mut sum, result| {
         sum += result.usage;
         sum
     });

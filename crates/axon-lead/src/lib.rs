@@ -19,6 +19,7 @@ mod options;
 mod outcome;
 mod overseer;
 pub mod partition;
+mod planner;
 pub mod planning;
 mod preparation;
 mod query;

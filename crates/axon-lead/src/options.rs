@@ -18,4 +18,6 @@ pub struct Options {
     pub lead: Config,
     /// How it judges workers.
     pub registry: axon_service::RegistryConfig,
+    /// The language model that revises plans, where one may.
+    pub model: axon_model::Config,
 }

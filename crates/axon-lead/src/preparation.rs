@@ -41,6 +41,20 @@ pub(crate) async fn prepare(
     Err(format!("The plan cannot be carried out: {}.", list.join("; ")))
 }
 
+/// The plan as a language model revises it, where one may. A query that brings its plan has it followed.
+pub(crate) async fn revise(context: &Context, plan: ExecutionPlan) -> ExecutionPlan {
+    let (Some(planner), Some(workspace)) = (&context.planner, &plan.workspace) else {
+        return plan;
+    };
+    if plan.analysis.is_none() {
+        return plan;
+    }
+    match context.view(workspace).await {
+        Ok(view) => planner.revise(plan, &view, &context.known_capabilities()).await,
+        Err(_) => plan,
+    }
+}
+
 async fn plan(
     context: &Arc<Context>,
     query: &Query,

@@ -17,7 +17,7 @@ use crate::context::{Claim, Context};
 use crate::execution::{Run, lease_until, unreadable_answer};
 use crate::notice::outline;
 use crate::outcome::{count, remember};
-use crate::preparation::{Prepared, prepare};
+use crate::preparation::{Prepared, prepare, revise};
 
 /// How long the answer to a query without a plan may take to be written.
 const STEP: Duration = Duration::from_secs(20);
@@ -182,6 +182,11 @@ async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Inc
     let plan = match prepare(context, &incoming.query, &incoming.id, delivery.stored_at).await {
         Ok(Prepared { plan }) => plan,
         Err(message) => return refused_answer(context, delivery, incoming, &table, message).await,
+    };
+    // Whoever has an earlier plan pays for none.
+    let plan = match context.planner.is_some() && planned(&table, &incoming.id).await?.is_none() {
+        true => Box::pin(revise(context, plan)).await,
+        false => plan,
     };
     let mut record = PlanRecord {
         plan: Some(context.bus.store(plan).await?),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use axon_bus::{Bus, Delivery, Error, Routes, Subscription};
 use axon_memory::{Episodes, Strategies};
+use axon_model::{FleetPauses, LanguageModel};
 use axon_protocol::{AgentType, Bucket, Control, Digest, Heartbeat, LeadId, QueryId, Stream, WorkerState};
 use axon_service::{Health, RegistryConfig, metrics as names, process};
 use chrono::{DateTime, Utc};
@@ -16,10 +17,12 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::config::PlanBy;
 use crate::context::{Context, Held, Manifests};
 use crate::fleet::Fleet;
 use crate::intake::{Intake, Lane, Running, Start};
 use crate::overseer::Overseer;
+use crate::planner::Planner;
 use crate::shelf::Shelf;
 use crate::strategy::Library;
 use crate::{Options, advisories, letters, overseer, query, recorder, requests};
@@ -82,8 +85,16 @@ impl Lead {
     /// A lead on a bus whose topology is declared.
     pub fn new(options: Options, bus: Bus, health: Health, metrics_address: String) -> anyhow::Result<Self> {
         let Options {
-            lead: config, registry, ..
+            lead: config,
+            registry,
+            model,
+            ..
         } = options;
+        model.validate()?;
+        let planner = match config.plan_by {
+            PlanBy::Auto => LanguageModel::open(&model, Arc::new(FleetPauses::new(&bus)))?.map(Planner::new),
+            PlanBy::Rules => None,
+        };
         config.validate().map_err(anyhow::Error::msg)?;
         let workspace = match config.workspace.as_str() {
             "" => None,
@@ -97,6 +108,7 @@ impl Lead {
             routes: Routes::new(&bus),
             fleet: Fleet::new(&bus, registry.clone()),
             overseer,
+            planner,
             library: Shelf::new(Library::builtin()?),
             strategies: Strategies::new(&bus),
             episodes: Episodes::new(&bus, config.max_episodes),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use axon_protocol::{Budget, Capability, ExecutionPlan, PRIORITY_MAX, TaskDelegation, TaskId};
+use axon_protocol::{Budget, Capability, ExecutionPlan, PRIORITY_MAX, PlannedBy, TaskDelegation, TaskId};
 
 use crate::partition::overlap;
 use crate::planning::{cycle, named, needs, spelled};
@@ -188,6 +188,7 @@ fn check_budget(plan: &ExecutionPlan, problems: &mut Vec<Problem>) {
             .iter()
             .map(|task| task.budget)
             .chain([plan.synthesis_reserve])
+            .chain(plan.planned_by.as_ref().map(PlannedBy::budget))
     };
     let sum = |amount: &dyn Fn(Budget) -> u64| parts().map(|budget| u128::from(amount(budget))).sum::<u128>();
     let (given_tokens, given_cents) = (sum(&|budget| budget.tokens), sum(&|budget| budget.cents));

@@ -36,8 +36,8 @@ pub use fleet::{Control, Heartbeat, KeyPause, Pause, RouteAnnouncement, Wanted, 
 pub use id::{AttemptToken, Digest, IdError, LeadId, QueryId, TaskId, WorkerId};
 pub use markdown::to_markdown;
 pub use plan::{
-    Estimate, ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, ResourceAllocation, SECOND_EXECUTION,
-    SelectedStrategy, StopRule, Stored, TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
+    Estimate, ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, PlannedBy, ResourceAllocation,
+    SECOND_EXECUTION, SelectedStrategy, StopRule, Stored, TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
 };
 pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError};
 pub use scale::{ScaleReply, StartedProcess};

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Analysis, Band, Budget, Capability, Digest, LeadId, PRIORITY_DEFAULT, Query, QueryId, Recalled, Route, TaskId,
+    Usage,
 };
 
 /// Version of [`ExecutionPlan`] as stored. A lead follows plans of its own version and of the one before.
@@ -248,6 +249,9 @@ pub struct ExecutionPlan {
     pub parallelizable: bool,
     /// What is kept back for the synthesis.
     pub synthesis_reserve: Budget,
+    /// What a language model did for the plan, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_by: Option<PlannedBy>,
     /// When it may end early; absent where every task is to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_rule: Option<StopRule>,
@@ -265,6 +269,27 @@ pub struct ExecutionPlan {
     pub tasks_deadline: DateTime<Utc>,
     /// When the answer is due.
     pub deadline: DateTime<Utc>,
+}
+
+/// What a language model did for a plan. It is paid from what would be kept back for the synthesis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedBy {
+    /// The model.
+    pub model: String,
+    /// What it cost.
+    pub usage: Usage,
+    /// What became of what it wanted, for the reader of the answer.
+    pub note: String,
+}
+
+impl PlannedBy {
+    /// What it took out of the budget of the query, in whole cents.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            tokens: self.usage.tokens,
+            cents: self.usage.cents.ceil() as u64,
+        }
+    }
 }
 
 /// What a plan is expected to cost. Nothing is decided by it: it is for whoever reads the plan before it runs.

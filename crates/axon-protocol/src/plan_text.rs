@@ -259,6 +259,7 @@ mod tests {
             aspects: Vec::new(),
             parallelizable: false,
             synthesis_reserve: Budget::default(),
+            planned_by: None,
             stop_rule: None,
             estimated_duration_ms: 1500,
             recalled: Vec::new(),

@@ -83,6 +83,7 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
         prose: input.prose,
         citation_support_min: input.config.citation_support_min,
     });
+    notes.extend(plan.planned_by.as_ref().map(|planned_by| planned_by.note.clone()));
     notes.extend(input.prose.map(|prose| about(prose, summary.by_model)));
     if let Some(first) = summary.unsupported.first() {
         notes.push(format!(
@@ -115,6 +116,9 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
     let mut usage = Usage::default();
     for (_, result) in &results {
         usage += result.usage;
+    }
+    if let Some(planned_by) = &plan.planned_by {
+        usage += planned_by.usage;
     }
     if let Some(prose) = input.prose {
         usage += prose.usage;

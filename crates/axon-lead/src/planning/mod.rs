@@ -8,6 +8,7 @@ mod inquiry;
 mod near;
 mod order;
 mod own;
+mod revised;
 
 use axon_protocol::{
     Analysis, Budget, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId, Recalled, ResourceAllocation,
@@ -33,6 +34,7 @@ pub use order::{batches, ranks};
 pub(crate) use order::{cycle, needs};
 pub(crate) use own::spelled;
 pub use own::{OWN_PLAN, own_plan};
+pub use revised::{WantedTask, paid, revised};
 
 /// A scope smaller than this, in bytes, is not divided further.
 const SCOPE_BYTES_MIN: u64 = 40 * 1024;
@@ -151,6 +153,7 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         aspects,
         parallelizable,
         synthesis_reserve,
+        planned_by: None,
         stop_rule: input.definition.stop.filter(|_| input.config.early_termination),
         created_at: input.now,
         tasks_deadline: deadlines.tasks,

@@ -94,6 +94,7 @@ pub fn own_plan(
         aspects,
         parallelizable: depth < count,
         synthesis_reserve,
+        planned_by: None,
         // Who brings a plan wants all of it.
         stop_rule: None,
         created_at: now,

@@ -69,6 +69,7 @@ fn plan(dependencies: &[&[usize]], max_parallel: usize) -> ExecutionPlan {
         aspects: Vec::new(),
         parallelizable: true,
         synthesis_reserve: Budget::default(),
+        planned_by: None,
         stop_rule: None,
         estimated_duration_ms: 0,
         estimate: None,

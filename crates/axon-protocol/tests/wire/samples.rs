@@ -256,6 +256,15 @@ fn plan() -> ExecutionPlan {
             tokens: 7_500,
             cents: 7,
         },
+        planned_by: Some(PlannedBy {
+            model: "claude-sonnet-4-5 (anthropic)".to_owned(),
+            usage: Usage {
+                tool_calls: 0,
+                tokens: 900,
+                cents: 0.5,
+            },
+            note: "the plan was revised".to_owned(),
+        }),
         stop_rule: Some(StopRule {
             confidence_min: Some(0.9),
             barren_results: Some(3),

@@ -65,6 +65,7 @@ pub fn plan(strategy: &str, aspects: &[&str]) -> ExecutionPlan {
         aspects: aspects.iter().map(|aspect| (*aspect).to_owned()).collect(),
         parallelizable: true,
         synthesis_reserve: Budget::default(),
+        planned_by: None,
         stop_rule: None,
         estimated_duration_ms: 1_000,
         estimate: None,
