@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Message, Outcome, Routes, Sweep};
-use axon_protocol::{Band, Capability, DeadLetter, Reason, Stream, Verdict, header};
+use axon_protocol::{Band, Capability, DeadLetter, Reason, Stream, Usage, Verdict, header};
 use axon_tests::{Bed, for_a_while, shared};
 
 use crate::bus_publish::{query, route, task};
@@ -178,6 +178,7 @@ async fn a_dead_letter_keeps_everything_and_ends_its_input() {
         attempt: 2,
         message: "the tool broke".to_owned(),
         deadline: Some(deadline),
+        usage: Usage::default(),
     };
     let at = chrono::Utc::now();
     assert_eq!(bus.bury(Stream::Tasks, &held, cause, at).await, Buried::Done);

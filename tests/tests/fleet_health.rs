@@ -184,6 +184,7 @@ async fn an_order_to_pause_is_sent_again_until_it_is_obeyed() {
                 query_id: None,
                 task_id: None,
                 deadline: None,
+                usage: axon_protocol::Usage::default(),
                 by: "deaf".to_owned(),
                 at: Utc::now(),
             };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use axon_protocol::{DeadLetter, Format, Reason, Stream, Verdict, header};
+use axon_protocol::{DeadLetter, Format, Reason, Stream, Usage, Verdict, header};
 use axon_service::metrics as names;
 use chrono::{DateTime, Utc};
 use tracing::{error, warn};
@@ -35,6 +35,8 @@ pub struct Cause {
     pub message: String,
     /// After this it is of no use to try again.
     pub deadline: Option<DateTime<Utc>>,
+    /// What was used until then, earlier attempts included.
+    pub usage: Usage,
 }
 
 impl Cause {
@@ -46,6 +48,7 @@ impl Cause {
             attempt: 1,
             message: message.into(),
             deadline: None,
+            usage: Usage::default(),
         }
     }
 }
@@ -70,6 +73,7 @@ impl Bus {
             },
             task_id: task.map(|task| task.task),
             deadline: cause.deadline,
+            usage: cause.usage,
             by: self.who().to_owned(),
             at: now,
         };

@@ -224,12 +224,17 @@ impl Bus {
 
     /// Decodes a stored message, following a reference.
     pub async fn decode_stored<T: DeserializeOwned>(&self, message: &StoredMessage) -> Result<T, Error> {
-        let Some(reference) = message.headers.get(header::REFERENCE) else {
-            return Ok(decode(&message.headers, &message.payload)?);
+        self.decode_payload(&message.headers, &message.payload).await
+    }
+
+    /// Decodes a payload by the headers it came with, following a reference.
+    pub async fn decode_payload<T: DeserializeOwned>(&self, headers: &Headers, payload: &[u8]) -> Result<T, Error> {
+        let Some(reference) = headers.get(header::REFERENCE) else {
+            return Ok(decode(headers, payload)?);
         };
         let digest = referred(reference)?;
         let payload = self.objects(ObjectBucket::Artifacts).get(&digest).await?;
-        Ok(decode(&message.headers, &payload)?)
+        Ok(decode(headers, &payload)?)
     }
 
     /// Removes one message. `false` where there was none.

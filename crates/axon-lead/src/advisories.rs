@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Delivery, Error, LongPull, Message, StoredMessage};
-use axon_protocol::{Answer, DeadLetter, Format, Headers, QueryId, Reason, Stream, Verdict, header};
+use axon_protocol::{Answer, DeadLetter, Format, Headers, QueryId, Reason, Stream, Usage, Verdict, header};
 use bytes::Bytes;
 use chrono::Utc;
 use serde::Deserialize;
@@ -120,6 +120,7 @@ fn letter(
         query_id: task.as_ref().map(|task| task.query.clone()),
         task_id: task.map(|task| task.task),
         deadline: None,
+        usage: Usage::default(),
         by: bus.who().to_owned(),
         at: Utc::now(),
     }

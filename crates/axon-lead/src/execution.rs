@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use axon_bus::{Error, Message, Subscription};
 use axon_protocol::{
     Answer, Band, EventKind, ExecutionPlan, Format, PlanRecord, QueryId, Route, Stored, Stream, SynthesisRequest, Task,
-    TaskDelegation, TaskId, TaskResult, Upstream, header,
+    TaskDelegation, TaskId, TaskResult, Upstream, Usage, header,
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -306,6 +306,7 @@ impl Run {
                 .iter()
                 .filter_map(|id| self.upstream.get(id).cloned())
                 .collect(),
+            spent: Usage::default(),
         };
         let name = match attempt {
             1 => delegation.task_id.to_string(),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Delivery, Error, LongPull, Message};
 use axon_protocol::{
-    DeadLetter, Event, EventKind, Format, SECOND_EXECUTION, Stream, TaskResult, TaskStatus, Usage, Verdict, header,
+    Budget, DeadLetter, Event, EventKind, Format, SECOND_EXECUTION, Stream, Task, TaskResult, TaskStatus, Usage,
+    Verdict, header,
 };
 use axon_service::metrics as names;
 use axon_service::{RetryPolicy, retry_delay};
@@ -61,6 +62,23 @@ pub fn decide(letter: &DeadLetter, max_attempts: u32, backoff: Duration, now: Da
             attempt: letter.attempt + 1,
         },
     }
+}
+
+/// The task for its next attempt, with what is left of its budget after all that was `used` until now. Nothing is left where
+/// a share that it had is used up; one that it never had, because no worker needs it, keeps nobody from trying.
+pub fn remaining(mut task: Task, attempt: u32, used: Usage) -> Option<Task> {
+    let (known, all) = (task.spent.cost(), used.cost());
+    let left = |share: u64, known: u64, all: u64| share.saturating_sub(all.saturating_sub(known));
+    let share = task.delegation.budget;
+    let budget = Budget {
+        tokens: left(share.tokens, known.tokens, all.tokens),
+        cents: left(share.cents, known.cents, all.cents),
+    };
+    if (share.tokens > 0 && budget.tokens == 0) || (share.cents > 0 && budget.cents == 0) {
+        return None;
+    }
+    (task.delegation.budget, task.spent, task.attempt) = (budget, used, attempt);
+    Some(task)
 }
 
 /// Serves the dead-letter stream until stopped.
@@ -130,14 +148,27 @@ async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32
         delivery.ack().await;
         return Ok(());
     }
-    let mut headers = letter.headers.clone();
-    headers.remove(header::MESSAGE_ID);
-    headers.insert(header::TRY.to_owned(), attempt.to_string());
-    let message = Message {
+    let mut message = Message {
         subject,
-        headers,
+        headers: letter.headers.clone(),
         payload: letter.payload.clone(),
     };
+    if !letter.usage.is_none() {
+        let task: Task = match bus.decode_payload(&message.headers, &message.payload).await {
+            Ok(task) => task,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => return park(bus, delivery, letter, "its task cannot be read").await,
+        };
+        let Some(task) = remaining(task, attempt, letter.usage) else {
+            return park(bus, delivery, letter, "its budget is used up").await;
+        };
+        let Message { headers, payload, .. } = Message::new(message.subject.as_str(), Format::Msgpack, &task)?;
+        message.headers.remove(header::REFERENCE);
+        message.headers.extend(headers);
+        message.payload = payload;
+    }
+    message.headers.remove(header::MESSAGE_ID);
+    message = message.with(header::TRY, attempt.to_string());
     match bus.publish_until(message, Instant::now() + SETTLE).await {
         Ok(_) | Err(Error::AlreadyQueued { .. }) => {}
         Err(error) => return Err(error),
@@ -196,7 +227,7 @@ pub(crate) async fn write_failed_result(bus: &Bus, letter: &DeadLetter, why: &st
         findings: Vec::new(),
         notes: Vec::new(),
         output: serde_json::Value::Null,
-        usage: Usage::default(),
+        usage: letter.usage,
         run: axon_protocol::RunStatistics::default(),
         worker: None,
         attempt: letter.attempt,
@@ -238,6 +269,7 @@ mod tests {
             query_id: QueryId::new("q1").ok(),
             task_id: TaskId::new("t1").ok(),
             deadline: Some(at + TimeDelta::seconds(30)),
+            usage: Usage::default(),
             by: "w".to_owned(),
             at,
         }
@@ -279,6 +311,60 @@ mod tests {
             ..letter(Verdict::Retry, 1, at)
         };
         check(query, 0, Decision::Park("only tasks are tried again"));
+    }
+
+    /// A task with this share and what earlier attempts had spent, tried again after all these tokens and cents.
+    fn tried_again(share: (u64, u64), spent: (u64, f64), used: (u64, f64)) -> Option<Task> {
+        let usage = |(tokens, cents): (u64, f64)| Usage {
+            tool_calls: 1,
+            tokens,
+            cents,
+        };
+        let task = json!({
+            "query_id": "q1",
+            "query": "why?",
+            "delegation": {
+                "task_id": "t1",
+                "objective": "find out",
+                "output_format": "markdown",
+                "allowed_tools": ["code.*"],
+                "boundaries": { "scope": [], "constraints": [], "max_tool_calls": 5, "timeout_ms": 1000 },
+                "priority": 5,
+                "required_capabilities": ["Diagnostics"],
+                "budget": { "tokens": share.0, "cents": share.1 },
+            },
+            "deadline": "2026-01-01T00:00:00Z",
+            "attempt": 1,
+            "spent": usage(spent),
+        });
+        remaining(serde_json::from_value(task).expect("a task"), 2, usage(used))
+    }
+
+    #[test]
+    fn another_attempt_gets_what_is_left() {
+        for (share, spent, used, expected) in [
+            // The first attempt used some, and later ones use more.
+            ((100, 10), (0, 0.0), (30, 2.5), Some((70, 7))),
+            ((70, 7), (30, 2.5), (60, 2.9), Some((40, 7))),
+            ((70, 7), (30, 2.5), (60, 3.1), Some((40, 6))),
+            ((100, 10), (0, 0.0), (0, 0.0), Some((100, 10))),
+            // Nothing is left of what it had.
+            ((100, 10), (0, 0.0), (100, 1.0), None),
+            ((100, 10), (0, 0.0), (140, 1.0), None),
+            ((100, 10), (0, 0.0), (1, 9.1), None),
+            // It never had any.
+            ((0, 0), (0, 0.0), (0, 0.0), Some((0, 0))),
+            ((0, 10), (0, 0.0), (50, 1.0), Some((0, 9))),
+        ] {
+            let task = tried_again(share, spent, used);
+            let left = task
+                .as_ref()
+                .map(|task| (task.delegation.budget.tokens, task.delegation.budget.cents));
+            assert_eq!(left, expected, "{share:?} after {spent:?}, then {used:?}");
+            if let Some(task) = task {
+                assert_eq!((task.spent.tokens, task.spent.cents, task.attempt), (used.0, used.1, 2));
+            }
+        }
     }
 
     #[test]

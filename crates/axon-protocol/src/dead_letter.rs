@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Headers, QueryId, Stream, TaskId};
+use crate::{Headers, QueryId, Stream, TaskId, Usage};
 
 /// Why something became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +90,9 @@ pub struct DeadLetter {
     /// After this it is of no use to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DateTime<Utc>>,
+    /// What the task used until then, earlier attempts included: its next attempt has that much less.
+    #[serde(default, skip_serializing_if = "Usage::is_none")]
+    pub usage: Usage,
     /// The process that gave up.
     pub by: String,
     /// When.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Digest, Finding, QueryId, TaskDelegation, TaskId, WorkerId};
+use crate::{Budget, Digest, Finding, QueryId, TaskDelegation, TaskId, WorkerId};
 
 /// A task as it queues.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,10 @@ pub struct Task {
     /// The results it depends on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstream: Vec<Upstream>,
+    /// What earlier attempts used. It is taken from the budget of the delegation already, and part of what the result says
+    /// was used.
+    #[serde(default, skip_serializing_if = "Usage::is_none")]
+    pub spent: Usage,
 }
 
 /// A result another task depends on, in short.
@@ -72,6 +76,21 @@ pub struct Usage {
     pub tokens: u64,
     /// US cents spent.
     pub cents: f64,
+}
+
+impl Usage {
+    /// Whether nothing was used.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What it takes from a budget: cents rounded up.
+    pub fn cost(&self) -> Budget {
+        Budget {
+            tokens: self.tokens,
+            cents: self.cents.max(0.0).ceil() as u64,
+        }
+    }
 }
 
 impl std::ops::AddAssign for Usage {
@@ -143,7 +162,7 @@ pub struct TaskResult {
     /// Outputs of the last tool calls of an explicit plan, by call; bounded.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
-    /// What it used.
+    /// What it used, earlier attempts included.
     #[serde(default)]
     pub usage: Usage,
     /// Figures of its tool graph.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axon_bus::{Buried, Bus, Cause, Delivery, Error, Fenced, Message, Outcome};
 use axon_protocol::{
     Answer, ExecutionPlan, Format, MissingPart, QueryId, Reason, ResultReference, StopReason, Stream, SynthesisRequest,
-    TaskResult, Verdict, decode_by, header,
+    TaskResult, Usage, Verdict, decode_by, header,
 };
 use axon_service::metrics as names;
 use axon_service::{RetryPolicy, retry_delay};
@@ -350,5 +350,6 @@ fn cause(reason: Reason, message: String) -> Cause {
         attempt: 1,
         message,
         deadline: None,
+        usage: Usage::default(),
     }
 }

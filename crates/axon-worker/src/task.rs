@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Fenced, Message};
 use axon_protocol::{
-    Event, EventKind, Format, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Verdict, WorkerId, header,
+    Event, EventKind, Format, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Usage, Verdict, WorkerId,
+    header,
 };
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -195,7 +196,16 @@ async fn check_redelivery(context: &Context, job: &Job, task: &Task) -> Result<(
     let delivered = job.delivery.delivered;
     if starts >= context.config.poison_starts || delivered > context.config.max_deliveries {
         let message = format!("started {starts} times without an end and delivered {delivered} times");
-        return Err(bury(context, job, Some(task), Reason::Poison, Verdict::Park, message).await);
+        return Err(bury(
+            context,
+            job,
+            Some(task),
+            Reason::Poison,
+            Verdict::Park,
+            message,
+            Usage::default(),
+        )
+        .await);
     }
     // This start counts for the next one who looks, so it has to be stored before anything happens.
     let event = event_of(context, job, EventKind::Started);
@@ -239,7 +249,7 @@ async fn lead_through(context: &Context, job: &Job, task: Task) -> Outcome {
                 reason,
                 verdict,
                 message,
-            } => Box::pin(bury(context, job, Some(&task), reason, verdict, message)).await,
+            } => Box::pin(bury(context, job, Some(&task), reason, verdict, message, report.usage)).await,
             Settlement::HandBack => Box::pin(hand_back(context, job, Duration::ZERO)).await,
         }
     };
@@ -271,6 +281,8 @@ async fn publish(
     report: Report,
     deadline: Instant,
 ) -> Outcome {
+    let mut usage = task.spent;
+    usage += report.usage;
     let result = TaskResult {
         query_id: task.query_id.clone(),
         task_id: job.subject.task.clone(),
@@ -279,7 +291,7 @@ async fn publish(
         findings: report.findings,
         notes: report.notes,
         output: report.output,
-        usage: report.usage,
+        usage,
         run: report.run,
         worker: Some(context.id.clone()),
         attempt: job.attempt,
@@ -326,13 +338,17 @@ async fn bury(
     reason: Reason,
     verdict: Verdict,
     message: String,
+    used: Usage,
 ) -> Outcome {
+    let mut usage = task.map(|task| task.spent).unwrap_or_default();
+    usage += used;
     let cause = Cause {
         reason,
         verdict,
         attempt: job.attempt,
         message,
         deadline: task.map(|task| task.deadline),
+        usage,
     };
     match context.bus.bury(Stream::Tasks, &job.delivery, cause, Utc::now()).await {
         Buried::Refused => Outcome::Unsettled,
@@ -360,7 +376,16 @@ pub(crate) async fn refuse_subject(context: Arc<Context>, delivery: Delivery) ->
 
 /// Buries what is no task of this fleet.
 async fn refuse(context: &Context, job: &Job, message: String) -> Outcome {
-    bury(context, job, None, Reason::Malformed, Verdict::Park, message).await
+    bury(
+        context,
+        job,
+        None,
+        Reason::Malformed,
+        Verdict::Park,
+        message,
+        Usage::default(),
+    )
+    .await
 }
 
 fn event_of(context: &Context, job: &Job, kind: EventKind) -> Event {

@@ -239,6 +239,7 @@ pub(crate) fn task(
         deadline: now + chrono::Duration::seconds(300),
         attempt: 1,
         upstream: Vec::new(),
+        spent: Default::default(),
     }
 }
 

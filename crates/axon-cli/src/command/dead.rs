@@ -330,7 +330,7 @@ fn text_of(letters: &[Stored], now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use axon_protocol::{Headers, Reason, Verdict};
+    use axon_protocol::{Headers, Reason, Usage, Verdict};
 
     use super::*;
 
@@ -355,6 +355,7 @@ mod tests {
             query_id: None,
             task_id: None,
             deadline: None,
+            usage: Usage::default(),
             by: "w".to_owned(),
             at: Utc::now(),
         }

@@ -183,6 +183,7 @@ fn task() -> Task {
             findings: vec![finding()],
             output: json!({ "files": 3 }),
         }],
+        spent: usage(),
     }
 }
 
@@ -410,6 +411,7 @@ fn dead_letter() -> DeadLetter {
         query_id: Some(query_id()),
         task_id: Some(task_id("t1")),
         deadline: Some(at(20)),
+        usage: usage(),
         by: "investigator-0123456789".to_owned(),
         at: at(2),
     }

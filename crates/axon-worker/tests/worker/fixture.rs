@@ -327,5 +327,6 @@ pub(crate) fn task(query: &str, name: &str, calls: Vec<ToolCall>) -> Task {
         deadline: Utc::now() + Duration::from_secs(60),
         attempt: 1,
         upstream: Vec::new(),
+        spent: Default::default(),
     }
 }
