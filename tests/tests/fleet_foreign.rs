@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::fleet_mcp::{lives, python};
+use crate::fleet_mcp::lives;
+use crate::fleet_python::python;
 
 const SOON: Duration = Duration::from_secs(60);
 

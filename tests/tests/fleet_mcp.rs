@@ -1,7 +1,7 @@
 //! Tools of MCP servers in the fleet: real servers, called by plans through lead, worker and synthesizer, killed in the
 //! middle of a call, and gone when their worker is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,12 +10,10 @@ use axon_tests::client::{answer, query_of, submit, task};
 use axon_tests::{Bed, Fleet, Process, eventually, eventually_true, free_port, root};
 use serde_json::{Value, json};
 
+use crate::fleet_python::python;
+
 /// Python starts slowly on a busy machine.
 const SOON: Duration = Duration::from_secs(100);
-
-pub(crate) fn python() -> PathBuf {
-    std::env::var_os("AXON_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from)
-}
 
 /// A section of the configuration: a server that Python runs.
 fn server(name: &str, arguments: &[&str], more: &str) -> String {

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 /// Code in which anybody who reviews it finds something.
-const RISKY: &str = r#"use std::fs;
+pub(crate) const RISKY: &str = r#"use std::fs;
 
 pub fn load(path: &str) -> Vec<u32> {
     let text = fs::read_to_string(path).unwrap();
@@ -29,7 +29,7 @@ pub fn save(path: &str, all: &[u32]) {
 }
 "#;
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     std::env::var_os("AXON_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from)
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::command::{
     answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, dead::DeadArgs, demo::DemoArgs, doctor::DoctorArgs,
-    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, memory::MemoryArgs,
+    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, mcp::McpArgs, memory::MemoryArgs,
     plan::PlanArgs, queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs, tools::ToolsArgs, top::TopArgs,
     up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
 };
@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Guard(GuardArgs),
     /// List the tools of workers, show what they take, call one on a directory; needs no server
     Tools(ToolsArgs),
+    /// Serve the fleet to an MCP client on standard input and output
+    Mcp(McpArgs),
     /// Create the streams, consumers, buckets and object stores that are missing
     Init,
     /// Say what is wrong with the server and the fleet, and how to fix it
@@ -109,6 +111,7 @@ impl Command {
                 | Command::Watch(_)
                 | Command::Demo(_)
                 | Command::Top(_)
+                | Command::Mcp(_)
                 | Command::Bench(_)
         )
     }

@@ -73,6 +73,7 @@ async fn dispatch(context: &Context, command: Command, stop: CancellationToken) 
         Command::Scale(args) => command::scale::run(context, args).await,
         Command::Guard(args) => command::guard::run(args).await,
         Command::Tools(args) => command::tools::run(context, args).await,
+        Command::Mcp(args) => command::mcp::run(context, args, stop).await,
         Command::Init => command::init::run(context).await,
         Command::Doctor(args) => command::doctor::run(context, args).await,
         Command::Demo(args) => command::demo::run(context, args, stop).await,

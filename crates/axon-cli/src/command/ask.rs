@@ -99,7 +99,7 @@ pub(crate) fn print(context: &Context, answer: &Answer) -> anyhow::Result<Exit> 
 }
 
 /// The text that came with the answer; a foreign synthesizer may have written none.
-fn text_of(answer: &Answer) -> String {
+pub(crate) fn text_of(answer: &Answer) -> String {
     if answer.text.is_empty() {
         axon_protocol::to_markdown(answer, axon_protocol::OutputFormat::Markdown)
     } else {

@@ -1,7 +1,7 @@
 //! `axon cancel`: says durably that a query is to stop, in the record of its plan, then tells everybody at once.
 
-use axon_bus::Message;
-use axon_protocol::{Bucket, Control, Format, PlanRecord, QueryId};
+use axon_bus::{Bus, Message};
+use axon_protocol::{AnswerStatus, Bucket, Control, Format, PlanRecord, QueryId};
 use serde_json::json;
 
 use crate::command::watch::{is_known, unknown};
@@ -21,22 +21,7 @@ pub(crate) struct CancelArgs {
 pub(crate) async fn run(context: &Context, args: CancelArgs) -> anyhow::Result<Exit> {
     let id = QueryId::new(args.id)?;
     let bus = context.connect().await?;
-    let answered = stored_answer(&bus, &id).await?.map(|answer| answer.status);
-    if answered.is_none() {
-        if !is_known(&bus, &id).await? {
-            return Err(unknown(&id));
-        }
-        bus.table::<PlanRecord>(Bucket::Plans)
-            .modify(id.as_str(), |record| Some(cancelled(record)))
-            .await?;
-        let control = Control::Cancel { query_id: id.clone() };
-        bus.announce(&Message::new(
-            bus.namespace().control_cancel(&id),
-            Format::Msgpack,
-            &control,
-        )?)
-        .await?;
-    }
+    let answered = cancel(&bus, &id).await?;
     // An announcement is only buffered: draining sends it.
     bus.drain().await?;
     match (context.json, answered) {
@@ -51,6 +36,23 @@ pub(crate) async fn run(context: &Context, args: CancelArgs) -> anyhow::Result<E
         }
     }
     Ok(Exit::Success)
+}
+
+/// Cancels a query, unless it is answered: then this is the status of its answer. The announcement is only buffered.
+pub(crate) async fn cancel(bus: &Bus, id: &QueryId) -> anyhow::Result<Option<AnswerStatus>> {
+    if let Some(answer) = stored_answer(bus, id).await? {
+        return Ok(Some(answer.status));
+    }
+    if !is_known(bus, id).await? {
+        return Err(unknown(id));
+    }
+    bus.table::<PlanRecord>(Bucket::Plans)
+        .modify(id.as_str(), |record| Some(cancelled(record)))
+        .await?;
+    let control = Control::Cancel { query_id: id.clone() };
+    let subject = bus.namespace().control_cancel(id);
+    bus.announce(&Message::new(subject, Format::Msgpack, &control)?).await?;
+    Ok(None)
 }
 
 /// The record of a cancelled query. One that is not planned yet gets a record without a plan.

@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod feedback;
 pub(crate) mod guard;
 pub(crate) mod init;
+pub(crate) mod mcp;
 pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod queries;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axon_bus::{Delivery, Message};
+use axon_bus::{Bus, Delivery, Message};
 use axon_protocol::{ExecutionPlan, Format, header};
 
 use crate::context::Context;
@@ -24,7 +24,18 @@ pub(crate) async fn run(context: &Context, args: PlanArgs) -> anyhow::Result<Exi
     let question = Question::prepare(args.question).await?;
     let bus = context.connect().await?;
     check_streams(&bus).await?;
-    question.store(&bus).await?;
+    let plan = planned(context, &bus, &question).await?;
+    if context.json {
+        output::json(&plan)?;
+    } else {
+        output::line(&plan.to_string())?;
+    }
+    Ok(Exit::Success)
+}
+
+/// What a lead plans for a question.
+pub(crate) async fn planned(context: &Context, bus: &Bus, question: &Question) -> anyhow::Result<ExecutionPlan> {
+    question.store(bus).await?;
     let request = Message::new(bus.namespace().plan(), Format::Msgpack, &question.query)?
         .with(header::MESSAGE_ID, question.id.as_str())
         .with(header::CLIENT, context.client.as_str());
@@ -38,13 +49,7 @@ pub(crate) async fn run(context: &Context, args: PlanArgs) -> anyhow::Result<Exi
     if let Some(refusal) = refusal(&reply) {
         return Err(Failure::bad_input(refusal).into());
     }
-    let plan: ExecutionPlan = reply.decode().await?;
-    if context.json {
-        output::json(&plan)?;
-    } else {
-        output::line(&plan.to_string())?;
-    }
-    Ok(Exit::Success)
+    Ok(reply.decode().await?)
 }
 
 /// What a micro service says when it refuses a request.

@@ -26,7 +26,7 @@ pub(crate) struct QueriesArgs {
 
 /// One query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Row {
+pub(crate) struct Row {
     id: QueryId,
     /// `queued`, `running`, `cancelling`, or the status of the answer.
     status: &'static str,
@@ -37,14 +37,7 @@ struct Row {
 
 pub(crate) async fn run(context: &Context, args: QueriesArgs) -> anyhow::Result<Exit> {
     let bus = context.connect().await?;
-    let mut rows = collect(&bus).await?;
-    sort(&mut rows);
-    rows.truncate(args.limit);
-    for row in &mut rows {
-        if let Some(answer) = read_answer(&bus, &row.id).await? {
-            describe(row, &answer);
-        }
-    }
+    let rows = latest(&bus, args.limit).await?;
     if context.json {
         for row in &rows {
             output::json_line(row)?;
@@ -57,6 +50,19 @@ pub(crate) async fn run(context: &Context, args: QueriesArgs) -> anyhow::Result<
     }
     output::line(&text_of(&rows, Utc::now()))?;
     Ok(Exit::Success)
+}
+
+/// The latest queries, newest first.
+pub(crate) async fn latest(bus: &Bus, limit: usize) -> anyhow::Result<Vec<Row>> {
+    let mut rows = collect(bus).await?;
+    sort(&mut rows);
+    rows.truncate(limit);
+    for row in &mut rows {
+        if let Some(answer) = read_answer(bus, &row.id).await? {
+            describe(row, &answer);
+        }
+    }
+    Ok(rows)
 }
 
 async fn collect(bus: &Bus) -> anyhow::Result<Vec<Row>> {
@@ -148,7 +154,7 @@ fn sort(rows: &mut [Row]) {
     });
 }
 
-fn text_of(rows: &[Row], now: DateTime<Utc>) -> String {
+pub(crate) fn text_of(rows: &[Row], now: DateTime<Utc>) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {

@@ -64,6 +64,10 @@ struct RunArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: ToolsArgs) -> anyhow::Result<Exit> {
+    context
+        .tools
+        .validate()
+        .map_err(|error| Failure::bad_input(error.to_string()))?;
     let toolbox = Toolbox::standard(&context.tools)?;
     match args.command {
         ToolsCommand::Ls => list(context, &toolbox).await?,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use axon_bus::Bus;
 use axon_protocol::{Bucket, Heartbeat, WorkerState};
 use axon_service::RegistryConfig;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -99,8 +100,19 @@ pub(crate) fn is_alive(heartbeat: &Heartbeat, registry: &RegistryConfig, now: Da
 pub(crate) async fn run(context: &Context, args: WorkersArgs) -> anyhow::Result<Exit> {
     let bus = context.connect().await?;
     let now = Utc::now();
+    let all = processes(&bus, args.capability.as_deref()).await?;
+    if context.json {
+        output::json(&structure_of(&all, &context.registry, now))?;
+    } else {
+        output::line(&shown(&all, &context.registry, now))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The processes that have shown a heartbeat, in order; only those with a capability where one is named.
+pub(crate) async fn processes(bus: &Bus, capability: Option<&str>) -> anyhow::Result<Vec<Heartbeat>> {
     let mut all: Vec<Heartbeat> = bus.table(Bucket::Registry).all().await?.into_values().collect();
-    if let Some(wanted) = &args.capability {
+    if let Some(wanted) = capability {
         all.retain(|heartbeat| {
             heartbeat
                 .capabilities
@@ -109,23 +121,27 @@ pub(crate) async fn run(context: &Context, args: WorkersArgs) -> anyhow::Result<
         });
     }
     all.sort_by(|a, b| (&a.role, &a.agent_type, &a.id).cmp(&(&b.role, &b.agent_type, &b.id)));
-    let statistics = Statistics::of(&all, &context.registry, now);
-    if context.json {
-        let processes: Vec<_> = all
-            .iter()
-            .map(|heartbeat| {
-                json!({
-                    "healthy": state_of(heartbeat, &context.registry, now) != WorkerState::Unhealthy,
-                    "success_rate": heartbeat.success_rate(),
-                    "heartbeat": heartbeat,
-                })
+    Ok(all)
+}
+
+/// Processes for people.
+pub(crate) fn shown(all: &[Heartbeat], registry: &RegistryConfig, now: DateTime<Utc>) -> String {
+    text_of(&Statistics::of(all, registry, now), all, registry, now)
+}
+
+/// Processes for programs.
+pub(crate) fn structure_of(all: &[Heartbeat], registry: &RegistryConfig, now: DateTime<Utc>) -> Value {
+    let processes: Vec<Value> = all
+        .iter()
+        .map(|heartbeat| {
+            json!({
+                "healthy": state_of(heartbeat, registry, now) != WorkerState::Unhealthy,
+                "success_rate": heartbeat.success_rate(),
+                "heartbeat": heartbeat,
             })
-            .collect();
-        output::json(&json!({ "statistics": statistics, "processes": processes }))?;
-    } else {
-        output::line(&text_of(&statistics, &all, &context.registry, now))?;
-    }
-    Ok(Exit::Success)
+        })
+        .collect();
+    json!({ "statistics": Statistics::of(all, registry, now), "processes": processes })
 }
 
 fn text_of(statistics: &Statistics, all: &[Heartbeat], registry: &RegistryConfig, now: DateTime<Utc>) -> String {

@@ -52,7 +52,9 @@ impl Agent {
             let left = deadline.saturating_duration_since(Instant::now());
             deadline - (left / ANALYST_SHARE).min(ANALYST_TIME_MAX)
         });
-        let session = Session::new(&self.model, task, Arc::clone(&workspace), executor, own);
+        // Servers of tools are opened now, where the task may use any.
+        let tools = executor.toolbox().offer(&task.delegation.allowed_tools).await;
+        let session = Session::new(&self.model, task, Arc::clone(&workspace), executor, own, &tools);
         let (mut found, ended) = session.run(sink).await;
         let model = self.model.title();
         let note = match (ended, &found.reason) {

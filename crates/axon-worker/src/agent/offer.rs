@@ -2,9 +2,10 @@
 //! nobody, and no more of them than the budget bears. Pure. A tool that is not offered cannot be named.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axon_model::{ToolSpec, text_tokens_max};
-use axon_tools::{Toolbox, allowed};
+use axon_tools::Tool;
 use serde_json::{Map, Value, json};
 
 /// Longest name that every provider takes.
@@ -28,11 +29,8 @@ pub(super) struct Offer {
 
 impl Offer {
     /// The tools that a task may use, as far as its tokens bear their description. Those that look first come first.
-    pub(super) fn new(toolbox: &Toolbox, patterns: &[String], tokens: u64) -> Self {
-        let mut tools: Vec<_> = toolbox
-            .list()
-            .filter(|tool| allowed(tool.name(), patterns) && !tool.name().starts_with("diag."))
-            .collect();
+    pub(super) fn new(tools: &[Arc<dyn Tool>], tokens: u64) -> Self {
+        let mut tools: Vec<_> = tools.iter().filter(|tool| !tool.name().starts_with("diag.")).collect();
         let place = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
         tools.sort_by_key(|tool| place(tool.name()));
         let mut offer = Self {
@@ -177,12 +175,13 @@ fn report_spec() -> ToolSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axon_tools::Config;
+    use axon_tools::{Config, Toolbox};
+    use futures::executor::block_on;
 
     fn offer(patterns: &[&str], tokens: u64) -> Offer {
         let toolbox = Toolbox::standard(&Config::default()).expect("tools");
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Offer::new(&toolbox, &patterns, tokens)
+        Offer::new(&block_on(toolbox.offer(&patterns)).tools, tokens)
     }
 
     #[test]

@@ -65,19 +65,20 @@ impl<'t> Session<'t> {
         workspace: Arc<Workspace>,
         executor: &'t Executor,
         context: CallContext,
+        tools: &axon_tools::Offer,
     ) -> Self {
         let delegation = &task.delegation;
         Self {
             model,
             task,
-            offer: Offer::new(executor.toolbox(), &delegation.allowed_tools, delegation.budget.tokens),
+            offer: Offer::new(&tools.tools, delegation.budget.tokens),
             guard: Guard::new(delegation.boundaries.max_tool_calls),
             purse: Purse::new(delegation.budget),
             messages: vec![Message::User(prompt::task(task, &workspace))],
             counted: None,
             made: BTreeMap::new(),
             findings: Vec::new(),
-            notes: Vec::new(),
+            notes: tools.missing.clone(),
             run: RunStatistics::default(),
             turn: 0,
             calls_made: 0,
