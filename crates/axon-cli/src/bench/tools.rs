@@ -30,7 +30,7 @@ pub(crate) struct ToolsBenchArgs {
     graphs: u32,
 
     /// Least time a workflow takes, in seconds: its tasks are shortened or stretched to that
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 
     /// Traces of workflows in the JSON format of WfCommons; six made-up ones if absent
@@ -84,6 +84,7 @@ pub(crate) async fn run(context: &Context, args: ToolsBenchArgs) -> anyhow::Resu
             "trace": workflow.name,
             "tasks": workflow.tasks.len(),
             "makespan_ratio": rounded(statistics.makespan_ratio),
+            "best_possible_ratio": rounded(workflow.tightness(slots)),
             "time_saved_percent": rounded(statistics.time_saved_percent),
         }));
     }
@@ -97,6 +98,7 @@ pub(crate) async fn run(context: &Context, args: ToolsBenchArgs) -> anyhow::Resu
         },
         "independent": independent,
         "traces": {
+            "best_possible_ratio_mean": rounded(mean(&traces.iter().filter_map(|trace| trace["best_possible_ratio"].as_f64()).collect::<Vec<_>>())),
             "makespan_ratio_mean": rounded(mean(&traces.iter().filter_map(|trace| trace["makespan_ratio"].as_f64()).collect::<Vec<_>>())),
             "each": traces,
         },

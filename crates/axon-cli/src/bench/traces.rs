@@ -137,32 +137,90 @@ impl Workflow {
 
     /// max(critical path, work ÷ slots), in seconds.
     fn lower_bound(&self, slots: usize) -> f64 {
-        let at: BTreeMap<&str, usize> = self
-            .tasks
+        let shape = Shape::of(self);
+        let longest = shape.ends.iter().copied().fold(0.0, f64::max);
+        let work: f64 = self.tasks.iter().map(|task| task.1).sum();
+        longest.max(work / slots as f64)
+    }
+
+    /// What no schedule can beat, as a multiple of the lower bound: before a task starts all that it needs must be done, be
+    /// it on all slots, and after it its longest path is left. Where work narrows to one task this is above 1.
+    pub fn tightness(&self, slots: usize) -> f64 {
+        let shape = Shape::of(self);
+        let tails = shape.tails(self);
+        let bound = (0..self.tasks.len()).map(|index| {
+            let needed: f64 = shape.needs[index].iter().map(|need| self.tasks[*need].1).sum();
+            let earliest = (shape.ends[index] - self.tasks[index].1).max(needed / slots as f64);
+            earliest + tails[index]
+        });
+        let lower = self.lower_bound(slots);
+        bound.fold(lower, f64::max) / lower.max(f64::EPSILON)
+    }
+}
+
+/// What follows from the order of the tasks of a workflow.
+struct Shape {
+    /// The tasks, parents first; those of a cycle are left out.
+    order: Vec<usize>,
+    /// Parents by task.
+    parents: Vec<Vec<usize>>,
+    /// All that a task needs, directly or not.
+    needs: Vec<BTreeSet<usize>>,
+    /// When each could end at the earliest, in seconds.
+    ends: Vec<f64>,
+}
+
+impl Shape {
+    fn of(workflow: &Workflow) -> Self {
+        let tasks = &workflow.tasks;
+        let at: BTreeMap<&str, usize> = tasks
             .iter()
             .enumerate()
             .map(|(at, task)| (task.0.as_str(), at))
             .collect();
-        let mut ends: Vec<Option<f64>> = vec![None; self.tasks.len()];
-        // Tasks may stand before their parents; a pass settles at least one of those that are left, or there is a cycle.
-        for _ in 0..self.tasks.len() {
-            let open: Vec<usize> = (0..ends.len()).filter(|index| ends[*index].is_none()).collect();
-            if open.is_empty() {
-                break;
-            }
-            for index in open {
-                let (_, seconds, parents) = &self.tasks[index];
-                let known: Option<Vec<f64>> = parents
+        let parents: Vec<Vec<usize>> = tasks
+            .iter()
+            .map(|task| {
+                task.2
                     .iter()
-                    .filter_map(|parent| at.get(parent.as_str()))
-                    .map(|at| ends[*at])
-                    .collect();
-                ends[index] = known.map(|ends| ends.into_iter().fold(0.0, f64::max) + seconds);
+                    .filter_map(|parent| at.get(parent.as_str()).copied())
+                    .collect()
+            })
+            .collect();
+        let mut shape = Self {
+            order: Vec::new(),
+            needs: vec![BTreeSet::new(); tasks.len()],
+            ends: vec![0.0; tasks.len()],
+            parents,
+        };
+        let mut known = vec![false; tasks.len()];
+        // Tasks may stand before their parents: each round settles at least one, or the rest is a cycle.
+        while let Some(next) =
+            (0..tasks.len()).find(|index| !known[*index] && shape.parents[*index].iter().all(|parent| known[*parent]))
+        {
+            known[next] = true;
+            shape.order.push(next);
+            let parents = shape.parents[next].clone();
+            let begin = parents.iter().map(|parent| shape.ends[*parent]).fold(0.0, f64::max);
+            shape.ends[next] = begin + tasks[next].1;
+            let mut needs: BTreeSet<usize> = parents.iter().copied().collect();
+            for parent in parents {
+                needs.extend(&shape.needs[parent]);
+            }
+            shape.needs[next] = needs;
+        }
+        shape
+    }
+
+    /// The longest path from the start of each task on, in seconds.
+    fn tails(&self, workflow: &Workflow) -> Vec<f64> {
+        let mut tails: Vec<f64> = workflow.tasks.iter().map(|task| task.1).collect();
+        for index in self.order.iter().rev() {
+            for parent in &self.parents[*index] {
+                tails[*parent] = tails[*parent].max(workflow.tasks[*parent].1 + tails[*index]);
             }
         }
-        let longest = ends.into_iter().flatten().fold(0.0, f64::max);
-        let work: f64 = self.tasks.iter().map(|task| task.1).sum();
-        longest.max(work / slots as f64)
+        tails
     }
 }
 
@@ -335,7 +393,7 @@ mod tests {
                     ("b1".to_owned(), 3.5, vec!["a1".to_owned()])
                 ]
             );
-            assert_eq!(workflow.lower_bound(10), 5.5);
+            assert_eq!((workflow.lower_bound(10), workflow.tightness(10)), (5.5, 1.0));
             let calls = workflow.calls(10, 1.1);
             assert_eq!(
                 (&calls[0].params["ms"], &calls[1].params["ms"]),
@@ -346,6 +404,18 @@ mod tests {
         for bad in ["{}", "[]", r#"{"workflow": {}}"#] {
             assert!(Workflow::read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn where_work_narrows_to_one_task_no_schedule_reaches_the_lower_bound() {
+        // Four tasks of 1 s on two slots, then one of 1 s that needs them all: 3 s, where work ÷ slots is 2.5 s.
+        let mut tasks: Vec<(String, f64, Vec<String>)> = (0..4).map(|n| (n.to_string(), 1.0, Vec::new())).collect();
+        tasks.insert(0, ("last".to_owned(), 1.0, (0..4).map(|n| n.to_string()).collect()));
+        let workflow = Workflow {
+            name: "narrow".to_owned(),
+            tasks,
+        };
+        assert_eq!((workflow.lower_bound(2), workflow.tightness(2)), (2.5, 1.2));
     }
 
     #[test]
