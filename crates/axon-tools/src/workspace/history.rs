@@ -68,6 +68,9 @@ const TREE_BYTES_MAX: u64 = 16 << 20;
 const LINES_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes at the start of a file in which a zero byte means that it is no text.
 const BINARY_PROBE_BYTES: usize = 8 * 1024;
+/// Files of one commit whose changed lines are carried; more than are named, because a line left out ends what is known of
+/// its file.
+const PATCHED_FILES_MAX: usize = 2_000;
 /// Parents of a merge that it is compared with.
 const PARENTS_MAX: usize = 2;
 /// Parts of a path; what lies deeper is not compared.
@@ -361,7 +364,8 @@ impl<'r> Reader<'r> {
     fn changes(&mut self, pairs: Vec<Pair>, patched: &mut Vec<FilePatch>) -> Vec<Change> {
         let mut changes = Vec::new();
         for (index, (path, old, new)) in pairs.into_iter().enumerate() {
-            let (patch, counted) = if index < self.limits.files_max {
+            let looked_at = index < self.limits.files_max || (self.patching && index < PATCHED_FILES_MAX);
+            let (patch, counted) = if looked_at {
                 self.patch(&path, 0, old, new)
             } else {
                 (cut(&path, 0, old.is_some(), new.is_some()), None)

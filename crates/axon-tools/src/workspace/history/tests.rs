@@ -51,6 +51,8 @@ fn changed_lines_are_carried_of_the_newest_commits_as_long_as_there_is_room() {
         };
         assert_eq!(carried(limits).0, commits, "{patch_bytes_max}");
     }
+    // Files that are no longer named are carried all the same.
+    assert_eq!(carried(HistoryLimits { files_max: 0, ..limits }), (5, 0));
     let limits = HistoryLimits {
         file_patch_bytes_max: 0,
         ..limits
