@@ -1,6 +1,7 @@
 //! What a query may use: the table by complexity, what its asker fixes, who is idle; and how a budget is split so that
 //! it adds up exactly. It spends nothing and reads no clock.
 
+use axon_memory::ClassLimits;
 use axon_protocol::{Budget, Complexity, Query, ResourceAllocation};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -30,6 +31,18 @@ pub fn allocate(complexity: Complexity, config: &Config, query: &Query, idle: Op
         max_tokens_budget: budget.tokens,
         max_cost_cents: budget.cents,
     }
+}
+
+/// What a query of each class may use, smallest class first: what experience is measured by.
+pub fn class_limits(config: &Config) -> [ClassLimits; 3] {
+    let table = &config.allocation;
+    [&table.simple, &table.medium, &table.complex].map(|class| ClassLimits {
+        workers: class.num_workers,
+        tool_calls: (class.num_workers * class.max_tool_calls_per_worker) as u64,
+        duration_ms: class.timeout_s.unwrap_or(config.default_timeout) as f64 * 1000.0,
+        tokens: class.max_tokens_budget,
+        cents: class.max_cost_cents as f64,
+    })
 }
 
 fn class(complexity: Complexity, config: &Config) -> &ClassAllocation {

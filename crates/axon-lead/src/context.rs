@@ -96,6 +96,15 @@ impl Context {
         known
     }
 
+    /// The strategies in force, those of the bucket included.
+    pub(crate) fn strategy_names(&self) -> BTreeSet<String> {
+        let library = self.strategies.with_book(|book| self.library.with(&book.definitions));
+        library
+            .definitions()
+            .map(|definition| definition.name.clone())
+            .collect()
+    }
+
     /// What the workspace holds.
     pub(crate) async fn view(&self, digest: &Digest) -> Result<Arc<WorkspaceView>, String> {
         if let Some(view) = self.manifests.get(digest) {

@@ -33,6 +33,8 @@ pub(crate) async fn remember(context: &Context, plan: &ExecutionPlan, answer: &A
         workspace: plan.workspace.clone(),
         strategy: plan.strategy.name.clone(),
         complexity: plan.analysis.as_ref().map(|analysis| analysis.complexity),
+        ruled: plan.analysis.as_ref().and_then(|analysis| analysis.ruled),
+        aspects_asked: plan.analysis.as_ref().map_or(0, |analysis| analysis.aspects.len()),
         shape: plan.analysis.as_ref().map(|analysis| analysis.shape),
         aspects: plan.aspects.clone(),
         tasks: answer.tasks_delegated,

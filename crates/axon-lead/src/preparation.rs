@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use axon_protocol::{Digest, ExecutionPlan, Query, QueryId};
+use axon_memory::{Prediction, Traits};
+use axon_protocol::{Analysis, Digest, ExecutionPlan, Query, QueryId};
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
@@ -78,6 +79,24 @@ async fn plan(
     }
 }
 
+/// Takes over what experience says of the complexity, with the rules' word and the reason kept beside it.
+fn take_experience(analysis: &mut Analysis, prediction: &Prediction) {
+    if prediction.complexity == analysis.complexity {
+        return;
+    }
+    analysis.complexity_reasons.push(format!(
+        "experience says {} where the rules say {} ({:.0} % sure; right about {:.0} % of the episodes held back, the rules \
+         about {:.0} %)",
+        prediction.complexity,
+        analysis.complexity,
+        prediction.probability * 100.0,
+        prediction.accuracy * 100.0,
+        prediction.rules_accuracy * 100.0
+    ));
+    analysis.ruled = Some(analysis.complexity);
+    analysis.complexity = prediction.complexity;
+}
+
 fn compose(
     context: &Context,
     query: &Query,
@@ -93,7 +112,16 @@ fn compose(
     for error in library.rejected() {
         warn!(%error, "left out a strategy of the bucket");
     }
-    let analysis = analyze(query, Some(view), library.vocabulary());
+    let mut analysis = analyze(query, Some(view), library.vocabulary());
+    let traits = Traits {
+        query: &query.query,
+        aspects: analysis.aspects.len(),
+        shape: analysis.shape,
+        ruled: analysis.complexity,
+    };
+    if let Some(prediction) = context.episodes.predict(&traits) {
+        take_experience(&mut analysis, &prediction);
+    }
     let recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);
     let min_applications = context.config.min_applications;
     let selected = library.select(&analysis, query, &statistics, min_applications, &recalled);
@@ -119,4 +147,38 @@ fn compose(
         now: accepted_at,
     };
     planning::plan(input).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use axon_protocol::Complexity;
+
+    use super::*;
+    use crate::strategy::Library;
+
+    #[test]
+    fn experience_is_taken_over_with_its_reason_and_the_word_of_the_rules() {
+        let library = Library::builtin().expect("built-in strategies are sound");
+        let rules = analyze(&Query::new("Where is the port set?"), None, library.vocabulary());
+        let says = |complexity| Prediction {
+            complexity,
+            probability: 0.9,
+            accuracy: 0.8,
+            rules_accuracy: 0.5,
+        };
+        let mut same = rules.clone();
+        take_experience(&mut same, &says(rules.complexity));
+        assert_eq!(same, rules);
+        let mut other = rules.clone();
+        take_experience(&mut other, &says(Complexity::Complex));
+        assert_eq!(
+            (other.complexity, other.ruled),
+            (Complexity::Complex, Some(rules.complexity))
+        );
+        let reason = other.complexity_reasons.last().expect("a reason");
+        assert!(
+            reason.contains("experience says complex") && reason.contains("80 %"),
+            "{reason}"
+        );
+    }
 }

@@ -17,6 +17,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::allocation::class_limits;
 use crate::config::PlanBy;
 use crate::context::{Context, Held, Manifests};
 use crate::fleet::Fleet;
@@ -111,7 +112,7 @@ impl Lead {
             planner,
             library: Shelf::new(Library::builtin()?),
             strategies: Strategies::new(&bus),
-            episodes: Episodes::new(&bus, config.max_episodes),
+            episodes: Episodes::new(&bus, config.max_episodes, class_limits(&config)),
             applications: tx,
             cancelled: broadcast::channel(CANCELLATIONS_MAX).0,
             manifests: Manifests::default(),
@@ -283,8 +284,8 @@ fn background(context: &Arc<Context>, stop: &CancellationToken, health: &Health)
     let mut tasks = JoinSet::new();
     let strategies = context.strategies.clone();
     tasks.spawn(async move { strategies.follow().await });
-    let episodes = context.episodes.clone();
-    tasks.spawn(async move { episodes.follow().await });
+    let shared = context.clone();
+    tasks.spawn(async move { shared.episodes.follow(|| shared.strategy_names()).await });
     let fleet = context.fleet.clone();
     tasks.spawn(async move { fleet.follow().await });
     let (bus, stopping, attempts) = (context.bus.clone(), stop.clone(), context.config.max_attempts);

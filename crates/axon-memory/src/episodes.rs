@@ -1,14 +1,16 @@
 //! Episodic memory: one episode a query, written once however many leads try, and an index of the latest ones for recall.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Error, Fenced, Message};
 use axon_protocol::{Digest, Episode, Format, QueryId, Recalled, Stream};
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use crate::EpisodeIndex;
+use crate::{ClassLimits, EpisodeIndex, Prediction, Predictor, Traits};
 
 /// Episodes recalled for one query.
 const RECALLED_MAX: usize = 3;
@@ -23,18 +25,29 @@ pub struct Episodes {
     bus: Bus,
     enabled: bool,
     episodes_max: usize,
-    index: Arc<RwLock<EpisodeIndex>>,
+    learnt: Arc<RwLock<Learnt>>,
+}
+
+/// What the episodes taught.
+#[derive(Debug)]
+struct Learnt {
+    index: EpisodeIndex,
+    predictor: Predictor,
 }
 
 impl Episodes {
     /// Episodes over a bus, of which the latest `episodes_max` can be recalled once [`Episodes::follow`] runs or
     /// [`Episodes::read`] has ended. None are written where `persist_to_episodic` is off.
-    pub fn new(bus: &Bus, episodes_max: usize) -> Self {
+    /// `limits` are those of the classes of complexity, smallest first.
+    pub fn new(bus: &Bus, episodes_max: usize, limits: [ClassLimits; 3]) -> Self {
         Self {
             bus: bus.clone(),
             enabled: bus.config().persist_to_episodic,
             episodes_max,
-            index: Arc::new(RwLock::new(EpisodeIndex::new(episodes_max))),
+            learnt: Arc::new(RwLock::new(Learnt {
+                index: EpisodeIndex::new(episodes_max),
+                predictor: Predictor::new(limits),
+            })),
         }
     }
 
@@ -62,80 +75,112 @@ impl Episodes {
 
     /// The remembered queries most like this one, best first.
     pub fn recall(&self, query: &str, workspace: Option<&Digest>, now: DateTime<Utc>) -> Vec<Recalled> {
-        self.index
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recall(query, workspace, now, RECALLED_MAX)
+        self.learnt().index.recall(query, workspace, now, RECALLED_MAX)
+    }
+
+    /// What experience says of the complexity of a query, once it says more than the rules.
+    pub fn predict(&self, traits: &Traits<'_>) -> Option<Prediction> {
+        self.learnt().predictor.predict(traits)
+    }
+
+    /// The model as it stands, for whoever looks into it.
+    pub fn predictor(&self) -> Predictor {
+        self.learnt().predictor.clone()
+    }
+
+    fn learnt(&self) -> RwLockReadGuard<'_, Learnt> {
+        self.learnt.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Recalls a query no more; its episode stays in the stream, which is for whoever asks for this to purge.
     pub fn forget(&self, query: &QueryId) {
-        self.index.write().unwrap_or_else(PoisonError::into_inner).remove(query);
+        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
+        learnt.index.remove(query);
     }
 
-    /// The latest episodes of the stream, oldest first.
+    /// The latest episodes of the stream, whatever their strategy, oldest first.
     pub async fn latest(&self, limit: usize) -> Result<Vec<Episode>, Error> {
-        Ok(self.after(0, limit).await?.1)
+        let from = self.first_of_latest(limit).await?;
+        let (_, episodes) = self.after(from, &self.bus.namespace().episodes(), limit).await?;
+        Ok(episodes)
     }
 
     /// Reads the latest episodes, so that they can be recalled.
     pub async fn read(&self) -> Result<(), Error> {
-        let (_, episodes) = self.after(0, self.episodes_max).await?;
+        let episodes = self.latest(self.episodes_max).await?;
         self.take_in(episodes);
         Ok(())
     }
 
-    /// Follows what is remembered by anybody, for ever; to be run as a task of its own and dropped at the end.
-    pub async fn follow(&self) {
+    /// Follows what anybody remembers of queries with these strategies, for ever; to be run as a task of its own and dropped
+    /// at the end. Queries that bring their own plan have nothing to teach, and there may be a thousand of them a second.
+    pub async fn follow(&self, strategies: impl Fn() -> BTreeSet<String>) {
         if self.episodes_max == 0 {
             return;
         }
-        let mut from = 0;
+        let mut listeners = JoinSet::new();
+        let mut read_to: BTreeMap<String, u64> = BTreeMap::new();
+        let mut read = tokio::time::interval(READ_EVERY);
         loop {
-            match self.bus.subscribe(self.bus.namespace().episodes()).await {
+            read.tick().await;
+            let Ok(first) = self.first_of_latest(self.episodes_max).await else {
+                continue;
+            };
+            for strategy in strategies() {
+                let subject = self.bus.namespace().episodes_with(&strategy);
+                if !read_to.contains_key(&strategy) {
+                    listeners.spawn(self.clone().listen(subject.clone()));
+                }
+                let next = read_to.entry(strategy).or_insert(first);
+                match self.after(*next, &subject, self.episodes_max).await {
+                    Ok((after, episodes)) => {
+                        *next = after;
+                        self.take_in(episodes);
+                    }
+                    Err(error) => debug!(subject, %error, "cannot read episodes"),
+                }
+            }
+        }
+    }
+
+    /// Takes in what is published. A publish that was refused says the same as the one that was kept.
+    async fn listen(self, subject: String) {
+        loop {
+            match self.bus.subscribe(subject.clone()).await {
                 Ok(mut heard) => {
-                    let mut read = tokio::time::interval(READ_EVERY);
-                    loop {
-                        tokio::select! {
-                            _ = read.tick() => match self.after(from, self.episodes_max).await {
-                                Ok((next, episodes)) => {
-                                    from = next;
-                                    self.take_in(episodes);
-                                }
-                                Err(error) => debug!(%error, "cannot read the episodes"),
-                            },
-                            message = heard.next() => match message {
-                                // A publish that was refused says the same as the one that was kept.
-                                Some(message) => match message.decode::<Episode>().await {
-                                    Ok(episode) => self.take_in(vec![episode]),
-                                    Err(error) => debug!(%error, "left out an episode that cannot be read"),
-                                },
-                                None => break,
-                            },
+                    while let Some(message) = heard.next().await {
+                        match message.decode::<Episode>().await {
+                            Ok(episode) => self.take_in(vec![episode]),
+                            Err(error) => debug!(%error, "left out an episode that cannot be read"),
                         }
                     }
                 }
-                Err(error) => warn!(%error, "cannot hear of new episodes"),
+                Err(error) => warn!(subject, %error, "cannot hear of new episodes"),
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     fn take_in(&self, episodes: Vec<Episode>) {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
         for episode in episodes {
-            index.insert(episode);
+            if learnt.index.insert(episode.clone()) {
+                learnt.predictor.observe(&episode);
+            }
         }
     }
 
-    /// The latest episodes from a sequence on, at most `limit`, with the sequence to go on from.
-    async fn after(&self, from: u64, limit: usize) -> Result<(u64, Vec<Episode>), Error> {
+    /// The sequence after which the stream holds at most `limit` episodes.
+    async fn first_of_latest(&self, limit: usize) -> Result<u64, Error> {
         let last = self.bus.status(Stream::Episodes).await?.last_sequence;
-        let from = from.max((last + 1).saturating_sub(limit as u64));
+        Ok((last + 1).saturating_sub(limit as u64))
+    }
+
+    /// Episodes of a subject from a sequence on, with the sequence to go on from.
+    async fn after(&self, from: u64, subject: &str, limit: usize) -> Result<(u64, Vec<Episode>), Error> {
         let mut episodes = Vec::new();
         let mut next = from;
-        let filter = self.bus.namespace().episodes();
-        for stored in self.bus.messages(Stream::Episodes, &filter, from, limit).await? {
+        for stored in self.bus.messages(Stream::Episodes, subject, from, limit).await? {
             next = next.max(stored.sequence + 1);
             match self.bus.decode_stored(&stored).await {
                 Ok(episode) => episodes.push(episode),

@@ -69,12 +69,12 @@ impl EpisodeIndex {
         self.episodes.is_empty()
     }
 
-    /// Takes in an episode; a second one of the same query replaces the first.
-    pub fn insert(&mut self, episode: Episode) {
+    /// Takes in an episode; a second one of the same query replaces the first. `true` where it is the first.
+    pub fn insert(&mut self, episode: Episode) -> bool {
         if self.episodes_max == 0 {
-            return;
+            return false;
         }
-        self.remove(&episode.query_id);
+        let new = !self.remove(&episode.query_id);
         while self.episodes.len() >= self.episodes_max
             && let Some(oldest) = self.order.pop_front()
         {
@@ -95,6 +95,7 @@ impl EpisodeIndex {
         self.order.push_back(number);
         let episode = Arc::new(episode);
         self.episodes.insert(number, Indexed { episode, words });
+        new
     }
 
     /// Forgets the episode of a query. `false` where there was none.
@@ -188,7 +189,7 @@ impl EpisodeIndex {
 }
 
 /// The words of a query that say what it is about, each once: lower case, without a plural, identifiers whole and in parts.
-fn words_of(query: &str) -> Vec<String> {
+pub(crate) fn words_of(query: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut add = |word: &str| {
         let lower = word.to_lowercase();
@@ -230,8 +231,10 @@ mod tests {
             workspace: None,
             strategy: "research".to_owned(),
             complexity: None,
+            ruled: None,
             shape: None,
             aspects: Vec::new(),
+            aspects_asked: 0,
             tasks: 1,
             workers: 1,
             status: AnswerStatus::Complete,

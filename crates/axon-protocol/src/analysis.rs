@@ -57,6 +57,9 @@ impl fmt::Display for Shape {
 pub struct Analysis {
     /// How much work it is.
     pub complexity: Complexity,
+    /// What the rules say of it, where experience says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruled: Option<Complexity>,
     /// Why.
     pub complexity_reasons: Vec<String>,
     /// How its parts depend on each other.

@@ -24,12 +24,18 @@ pub struct Episode {
     /// Complexity, as analysed.
     #[serde(default)]
     pub complexity: Option<Complexity>,
+    /// What the rules of the analysis say of it, where experience said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruled: Option<Complexity>,
     /// Shape, as analysed.
     #[serde(default)]
     pub shape: Option<Shape>,
     /// The aspects planned.
     #[serde(default)]
     pub aspects: Vec<String>,
+    /// How many aspects the query itself names.
+    #[serde(default)]
+    pub aspects_asked: usize,
     /// Tasks delegated.
     pub tasks: usize,
     /// Different workers that did them.

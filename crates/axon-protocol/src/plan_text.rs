@@ -227,6 +227,7 @@ mod tests {
             workspace: None,
             analysis: Some(Analysis {
                 complexity: Complexity::Medium,
+                ruled: None,
                 complexity_reasons: vec!["40 files".to_owned()],
                 shape: Shape::FanOut,
                 shape_reasons: Vec::new(),

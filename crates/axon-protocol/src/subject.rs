@@ -213,6 +213,11 @@ impl Namespace {
         format!("{}.episodes.>", self.0)
     }
 
+    /// The episodes of queries with a strategy.
+    pub fn episodes_with(&self, strategy: &str) -> String {
+        format!("{}.episodes.{}.*", self.0, subject_token(strategy))
+    }
+
     /// The episodes of a query, whatever its strategy.
     pub fn episodes_of(&self, query: &QueryId) -> String {
         format!("{}.episodes.*.{query}", self.0)

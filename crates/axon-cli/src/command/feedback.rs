@@ -1,7 +1,7 @@
 //! `axon feedback`: says whether an answer was good or bad. Bad means that the strategy's application did not succeed, which
 //! lowers its success rate and with it its score; marking twice changes nothing more, and good takes a bad back.
 
-use axon_memory::{Episodes, Strategies};
+use axon_memory::{DEFAULT_LIMITS, Episodes, Strategies};
 use axon_protocol::{Episode, Feedback, QueryId};
 use serde_json::json;
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(context: &Context, args: FeedbackArgs) -> anyhow::Result
         return Err(unknown(&id));
     };
     let episode = match &answer.strategy {
-        Some(strategy) => Episodes::new(&bus, 0).of(strategy, &id).await?,
+        Some(strategy) => Episodes::new(&bus, 0, DEFAULT_LIMITS).of(strategy, &id).await?,
         None => None,
     };
     let Some(episode) = episode else {
@@ -106,8 +106,10 @@ mod tests {
             workspace: None,
             strategy: "research".to_owned(),
             complexity: None,
+            ruled: None,
             shape: None,
             aspects: Vec::new(),
+            aspects_asked: 0,
             tasks: 1,
             workers: 1,
             status: AnswerStatus::Complete,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message};
-use axon_memory::{Episodes, Strategies};
+use axon_memory::{DEFAULT_LIMITS, Episodes, Predictor, Strategies};
 use axon_protocol::{
     Bucket, Control, Episode, Format, PlanRecord, QueryId, Recalled, StrategyDefinition, StrategyStatistics, Stream,
 };
@@ -50,6 +50,12 @@ enum MemoryCommand {
         /// The query
         #[arg(value_name = "QUERY")]
         query: String,
+    },
+    /// Show what the fleet has learnt about complexity: how often it is right, and the weights of what speaks for each class
+    Model {
+        /// Most weights to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
     },
     /// Delete the episode of a query, its events, its plan and the history of its tasks
     Forget {
@@ -95,6 +101,7 @@ pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<E
     match args.command {
         MemoryCommand::Episodes { strategy, limit } => list(context, &bus, strategy.as_deref(), limit).await,
         MemoryCommand::Recall { query } => recall(context, &bus, &query).await,
+        MemoryCommand::Model { limit } => model(context, &bus, limit).await,
         MemoryCommand::Forget { id } => forget(context, &bus, &QueryId::new(id)?).await,
         MemoryCommand::Export { file } => export(context, &bus, file.as_deref()).await,
         MemoryCommand::Import { .. } => import(context, &bus, lines).await,
@@ -102,7 +109,7 @@ pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<E
 }
 
 async fn list(context: &Context, bus: &Bus, strategy: Option<&str>, limit: usize) -> anyhow::Result<Exit> {
-    let mut episodes = Episodes::new(bus, 0).latest(EPISODES_MAX).await?;
+    let mut episodes = Episodes::new(bus, 0, DEFAULT_LIMITS).latest(EPISODES_MAX).await?;
     episodes.retain(|episode| strategy.is_none_or(|name| episode.strategy == name));
     episodes.reverse();
     episodes.truncate(limit);
@@ -139,7 +146,7 @@ async fn recall(context: &Context, bus: &Bus, query: &str) -> anyhow::Result<Exi
     if query.trim().is_empty() {
         return Err(Failure::bad_input("the query is empty: say what you would ask".to_owned()).into());
     }
-    let episodes = Episodes::new(bus, EPISODES_MAX);
+    let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
     episodes.read().await?;
     let recalled = episodes.recall(query, None, Utc::now());
     if context.json {
@@ -172,6 +179,61 @@ fn recalled_text(recalled: &[Recalled], now: DateTime<Utc>) -> String {
         }
     }
     out.join("\n")
+}
+
+async fn model(context: &Context, bus: &Bus, limit: usize) -> anyhow::Result<Exit> {
+    let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
+    episodes.read().await?;
+    let model = episodes.predictor();
+    let (learnt, held_back) = model.observed();
+    if context.json {
+        let accuracy = model.accuracy();
+        output::json(&json!({
+            "learnt_from": learnt,
+            "held_back": held_back,
+            "accuracy": accuracy.map(|(model, _)| model),
+            "rules_accuracy": accuracy.map(|(_, rules)| rules),
+            "weights": model.weights(limit).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        }))?;
+    } else {
+        output::line(&model_text(&model, limit))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn model_text(model: &Predictor, limit: usize) -> String {
+    let (learnt, held_back) = model.observed();
+    let used = match model.accuracy() {
+        None => "the rules decide: too few episodes were held back to judge by".to_owned(),
+        Some((right, rules)) => format!(
+            "right about {:.0} % of the episodes held back, the rules about {:.0} %: {}",
+            right * 100.0,
+            rules * 100.0,
+            if right > rules {
+                "experience decides"
+            } else {
+                "the rules decide"
+            }
+        ),
+    };
+    let rows: Vec<Vec<String>> = model
+        .weights(limit)
+        .into_iter()
+        .map(|(name, [simple, medium, complex])| {
+            vec![
+                name,
+                format!("{simple:+.2}"),
+                format!("{medium:+.2}"),
+                format!("{complex:+.2}"),
+            ]
+        })
+        .collect();
+    let mut text = format!("learnt from {learnt} episodes, {held_back} held back; {used}");
+    if !rows.is_empty() {
+        text.push('\n');
+        text.push_str(&output::table(&["TRAIT", "SIMPLE", "MEDIUM", "COMPLEX"], &rows));
+    }
+    text
 }
 
 async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Exit> {
@@ -218,7 +280,7 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
 
 async fn export(context: &Context, bus: &Bus, file: Option<&Path>) -> anyhow::Result<Exit> {
     let book = Strategies::new(bus).read().await?;
-    let episodes = Episodes::new(bus, 0).latest(EPISODES_MAX).await?;
+    let episodes = Episodes::new(bus, 0, DEFAULT_LIMITS).latest(EPISODES_MAX).await?;
     let mut lines: Vec<Line> = book
         .definitions
         .into_values()
@@ -274,7 +336,7 @@ fn read_lines(file: &Path) -> anyhow::Result<Vec<Line>> {
 }
 
 async fn import(context: &Context, bus: &Bus, lines: Vec<Line>) -> anyhow::Result<Exit> {
-    let episodes = Episodes::new(bus, 0);
+    let episodes = Episodes::new(bus, 0, DEFAULT_LIMITS);
     let strategies = Strategies::new(bus);
     let (mut taken, mut known) = (0, 0);
     for line in lines {

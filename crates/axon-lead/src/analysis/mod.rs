@@ -71,6 +71,7 @@ pub fn analyze(query: &Query, view: Option<&WorkspaceView>, vocabulary: &Vocabul
     warnings.extend(named.warnings);
     Analysis {
         complexity: complexity.value,
+        ruled: None,
         complexity_reasons: complexity.reasons,
         shape: shape.value,
         shape_reasons: shape.reasons,

@@ -215,6 +215,7 @@ fn task_result() -> TaskResult {
 fn analysis() -> Analysis {
     Analysis {
         complexity: Complexity::Medium,
+        ruled: Some(Complexity::Medium),
         complexity_reasons: vec!["names one symbol".to_owned()],
         shape: Shape::FanOut,
         shape_reasons: vec!["independent parts".to_owned()],
@@ -541,8 +542,10 @@ fn episode() -> Episode {
         workspace: Some(Digest::of(b"workspace")),
         strategy: "bug_investigation".to_owned(),
         complexity: Some(Complexity::Medium),
+        ruled: Some(Complexity::Complex),
         shape: Some(Shape::Single),
         aspects: vec!["cause".to_owned()],
+        aspects_asked: 1,
         tasks: 2,
         workers: 1,
         status: AnswerStatus::Partial,

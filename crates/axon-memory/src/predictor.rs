@@ -1,0 +1,458 @@
+//! The complexity of a query, learnt from what earlier ones used. Pure and deterministic: the same episodes in the same order
+//! give the same model.
+//!
+//! It is a softmax regression over named traits of a query, trained online by gradient descent. One episode in five is held
+//! back: on those the model competes with the rules, and as long as it is not better there it is not used.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use axon_protocol::{AnswerStatus, Complexity, Episode, Shape};
+use serde::Serialize;
+
+use crate::recall::words_of;
+
+const CLASSES: [Complexity; 3] = [Complexity::Simple, Complexity::Medium, Complexity::Complex];
+/// Traits with a weight; words that are seen later have none.
+const TRAITS_MAX: usize = 4096;
+/// Words of a query that are traits of it.
+const WORDS_MAX: usize = 24;
+/// Size of the first steps, and the number of episodes after which steps are half as large.
+const STEP: f64 = 0.3;
+const STEP_HALVED_AFTER: f64 = 1000.0;
+/// Share by which every weight that is touched shrinks with each step, so that chance does not pile up.
+const SHRINK: f64 = 1e-3;
+/// One of so many episodes is held back.
+const HELD_BACK: u64 = 5;
+/// Latest episodes held back that count, and how many there must be.
+const JUDGED_MAX: usize = 100;
+const JUDGED_MIN: usize = 20;
+
+/// What a query of a class may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassLimits {
+    /// Workers.
+    pub workers: usize,
+    /// Tool calls of all workers together.
+    pub tool_calls: u64,
+    /// Time in milliseconds.
+    pub duration_ms: f64,
+    /// Tokens.
+    pub tokens: u64,
+    /// US cents.
+    pub cents: f64,
+}
+
+/// The limits of the default allocation, smallest class first.
+pub const DEFAULT_LIMITS: [ClassLimits; 3] = [
+    ClassLimits {
+        workers: 1,
+        tool_calls: 10,
+        duration_ms: 30_000.0,
+        tokens: 10_000,
+        cents: 10.0,
+    },
+    ClassLimits {
+        workers: 4,
+        tool_calls: 60,
+        duration_ms: 120_000.0,
+        tokens: 50_000,
+        cents: 50.0,
+    },
+    ClassLimits {
+        workers: 10,
+        tool_calls: 200,
+        duration_ms: 300_000.0,
+        tokens: 150_000,
+        cents: 200.0,
+    },
+];
+
+/// The smallest class whose limits cover what a query used: tasks that contributed to what was kept, tool calls, time,
+/// tokens and cents. `None` where that cannot be told: it was cut short, or it was not analysed.
+pub fn true_complexity(episode: &Episode, limits: &[ClassLimits; 3]) -> Option<Complexity> {
+    if episode.status != AnswerStatus::Complete || episode.complexity.is_none() {
+        return None;
+    }
+    let coverage = episode.quality.map_or(1.0, |quality| quality.coverage);
+    let workers = ((coverage * episode.tasks as f64).ceil() as usize).max(1);
+    let covers = |limits: &ClassLimits| {
+        workers <= limits.workers
+            && episode.usage.tool_calls <= limits.tool_calls
+            && episode.duration_ms <= limits.duration_ms
+            && episode.usage.tokens <= limits.tokens
+            && episode.usage.cents <= limits.cents
+    };
+    let class = limits.iter().position(covers).unwrap_or(CLASSES.len() - 1);
+    Some(CLASSES[class])
+}
+
+/// What is known of a query before it is planned.
+#[derive(Debug, Clone, Copy)]
+pub struct Traits<'a> {
+    /// Its words.
+    pub query: &'a str,
+    /// Aspects it names.
+    pub aspects: usize,
+    /// How its parts depend on each other.
+    pub shape: Shape,
+    /// What the rules say.
+    pub ruled: Complexity,
+}
+
+impl<'a> Traits<'a> {
+    /// Those of a remembered query, where it was analysed.
+    pub fn of(episode: &'a Episode) -> Option<Self> {
+        Some(Self {
+            query: &episode.query,
+            aspects: episode.aspects_asked,
+            shape: episode.shape?,
+            ruled: episode.ruled.or(episode.complexity)?,
+        })
+    }
+
+    /// The traits by name, each about as large as 1.
+    fn values(&self) -> Vec<(String, f64)> {
+        let words = self.query.split_whitespace().count();
+        let mut values = vec![
+            ("always".to_owned(), 1.0),
+            ("length in words".to_owned(), (1.0 + words as f64).ln() / 3.0),
+            ("aspects named".to_owned(), self.aspects.min(8) as f64 / 4.0),
+            (format!("shape {}", self.shape), 1.0),
+            (format!("by the rules {}", self.ruled), 1.0),
+        ];
+        let words = words_of(self.query);
+        values.extend(words.into_iter().take(WORDS_MAX).map(|word| (format!("`{word}`"), 0.5)));
+        values
+    }
+}
+
+/// What the model says of a query, with how it did on the episodes held back.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The complexity.
+    pub complexity: Complexity,
+    /// How sure the model is of it, from 0 to 1.
+    pub probability: f64,
+    /// Share of the episodes held back that the model got right, and the rules.
+    pub accuracy: f64,
+    /// The same of the rules.
+    pub rules_accuracy: f64,
+}
+
+/// The model.
+#[derive(Debug, Clone)]
+pub struct Predictor {
+    limits: [ClassLimits; 3],
+    weights: BTreeMap<String, [f64; 3]>,
+    trained: u64,
+    /// Whether model and rules were right about the latest episodes held back.
+    judged: VecDeque<(bool, bool)>,
+}
+
+impl Predictor {
+    /// A model that knows nothing, with the limits of the classes, smallest first.
+    pub fn new(limits: [ClassLimits; 3]) -> Self {
+        Self {
+            limits,
+            weights: BTreeMap::new(),
+            trained: 0,
+            judged: VecDeque::new(),
+        }
+    }
+
+    /// Learns from an episode, or holds it back and judges itself by it.
+    pub fn observe(&mut self, episode: &Episode) {
+        let (Some(truth), Some(traits)) = (true_complexity(episode, &self.limits), Traits::of(episode)) else {
+            return;
+        };
+        if held_back(episode) {
+            let (said, _) = self.likeliest(&traits.values());
+            if self.judged.len() == JUDGED_MAX {
+                self.judged.pop_front();
+            }
+            self.judged.push_back((said == truth, traits.ruled == truth));
+        } else {
+            self.train(&traits.values(), truth);
+        }
+    }
+
+    /// What the model says, once it does better than the rules on what was held back.
+    pub fn predict(&self, traits: &Traits<'_>) -> Option<Prediction> {
+        let (accuracy, rules_accuracy) = self.accuracy()?;
+        if accuracy <= rules_accuracy {
+            return None;
+        }
+        let (complexity, probability) = self.likeliest(&traits.values());
+        Some(Prediction {
+            complexity,
+            probability,
+            accuracy,
+            rules_accuracy,
+        })
+    }
+
+    /// Shares that the model and the rules got right of the latest episodes held back, once there are enough.
+    pub fn accuracy(&self) -> Option<(f64, f64)> {
+        let share = |right: usize| right as f64 / self.judged.len() as f64;
+        (self.judged.len() >= JUDGED_MIN).then(|| {
+            let model = self.judged.iter().filter(|(model, _)| *model).count();
+            let rules = self.judged.iter().filter(|(_, rules)| *rules).count();
+            (share(model), share(rules))
+        })
+    }
+
+    /// Episodes learnt from, and held back among the latest.
+    pub fn observed(&self) -> (u64, usize) {
+        (self.trained, self.judged.len())
+    }
+
+    /// The traits that say most, with their weights for simple, medium and complex.
+    pub fn weights(&self, most: usize) -> Vec<(String, [f64; 3])> {
+        let spread = |weights: &[f64; 3]| {
+            let largest = weights.iter().copied().fold(f64::MIN, f64::max);
+            largest - weights.iter().copied().fold(f64::MAX, f64::min)
+        };
+        let mut all: Vec<(String, [f64; 3])> = self.weights.clone().into_iter().collect();
+        all.sort_by(|a, b| spread(&b.1).total_cmp(&spread(&a.1)).then_with(|| a.0.cmp(&b.0)));
+        all.truncate(most);
+        all
+    }
+
+    fn likeliest(&self, values: &[(String, f64)]) -> (Complexity, f64) {
+        let chances = self.chances(values);
+        let class = (0..CLASSES.len())
+            .max_by(|a, b| chances[*a].total_cmp(&chances[*b]))
+            .unwrap_or_default();
+        (CLASSES[class], chances[class])
+    }
+
+    /// Softmax of the weighted traits.
+    fn chances(&self, values: &[(String, f64)]) -> [f64; 3] {
+        let mut scores = [0.0; 3];
+        for (name, value) in values {
+            if let Some(weights) = self.weights.get(name) {
+                for (score, weight) in scores.iter_mut().zip(weights) {
+                    *score += weight * value;
+                }
+            }
+        }
+        let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+        let powers = scores.map(|score| (score - largest).exp());
+        let sum: f64 = powers.iter().sum();
+        powers.map(|power| power / sum)
+    }
+
+    /// One step down the gradient of the cross entropy.
+    fn train(&mut self, values: &[(String, f64)], truth: Complexity) {
+        let chances = self.chances(values);
+        let step = STEP / (1.0 + self.trained as f64 / STEP_HALVED_AFTER);
+        for (name, value) in values {
+            if !self.weights.contains_key(name) && self.weights.len() >= TRAITS_MAX {
+                continue;
+            }
+            let weights = self.weights.entry(name.clone()).or_default();
+            for (class, weight) in weights.iter_mut().enumerate() {
+                let target = if CLASSES[class] == truth { 1.0 } else { 0.0 };
+                *weight += step * value * (target - chances[class]) - step * SHRINK * *weight;
+            }
+        }
+        self.trained += 1;
+    }
+}
+
+/// Whether an episode is held back: by its id alone, so that every lead holds back the same ones.
+fn held_back(episode: &Episode) -> bool {
+    // FNV-1a.
+    let hash = episode
+        .query_id
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    hash % HELD_BACK == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use axon_protocol::{QualityMetrics, QueryId, StopReason, Usage};
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn episode(id: u64, query: &str, ruled: Complexity, tasks: usize) -> Episode {
+        Episode {
+            query_id: QueryId::from_sequence(id),
+            query: query.to_owned(),
+            session: None,
+            workspace: None,
+            strategy: "research".to_owned(),
+            complexity: Some(ruled),
+            ruled: None,
+            shape: Some(Shape::Single),
+            aspects: Vec::new(),
+            aspects_asked: 0,
+            tasks,
+            workers: 1,
+            status: AnswerStatus::Complete,
+            stop_reason: StopReason::Finished,
+            success: true,
+            quality: Some(QualityMetrics {
+                coverage: 1.0,
+                ..QualityMetrics::default()
+            }),
+            usage: Usage::default(),
+            duration_ms: 1_000.0,
+            summary: String::new(),
+            places: Vec::new(),
+            at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_true_complexity_is_the_smallest_class_that_covers_what_was_used() {
+        let base = || episode(1, "why?", Complexity::Medium, 1);
+        for (name, episode, expected) in [
+            ("one worker", base(), Some(Complexity::Simple)),
+            ("four workers", Episode { tasks: 4, ..base() }, Some(Complexity::Medium)),
+            (
+                "more than there are",
+                Episode { tasks: 40, ..base() },
+                Some(Complexity::Complex),
+            ),
+            (
+                "many tasks of which few contributed",
+                Episode {
+                    tasks: 8,
+                    quality: Some(QualityMetrics {
+                        coverage: 0.125,
+                        ..QualityMetrics::default()
+                    }),
+                    ..base()
+                },
+                Some(Complexity::Simple),
+            ),
+            (
+                "many calls",
+                Episode {
+                    usage: Usage {
+                        tool_calls: 61,
+                        ..Usage::default()
+                    },
+                    ..base()
+                },
+                Some(Complexity::Complex),
+            ),
+            (
+                "long",
+                Episode {
+                    duration_ms: 31_000.0,
+                    ..base()
+                },
+                Some(Complexity::Medium),
+            ),
+            (
+                "cut short",
+                Episode {
+                    status: AnswerStatus::Partial,
+                    ..base()
+                },
+                None,
+            ),
+            (
+                "not analysed",
+                Episode {
+                    complexity: None,
+                    ..base()
+                },
+                None,
+            ),
+        ] {
+            assert_eq!(true_complexity(&episode, &DEFAULT_LIMITS), expected, "{name}");
+        }
+    }
+
+    /// Queries whose true complexity the rules get wrong: they call everything medium.
+    fn query(index: u64) -> (&'static str, usize) {
+        [
+            ("where is the port of the server set", 1),
+            ("compare both caches in every module", 10),
+            ("which functions read the header", 4),
+        ][(index % 3) as usize]
+    }
+
+    #[test]
+    fn it_learns_what_the_rules_get_wrong_and_is_used_only_then() {
+        let mut predictor = Predictor::new(DEFAULT_LIMITS);
+        let ask = |predictor: &Predictor, index: u64| {
+            let (query, _) = query(index);
+            predictor.predict(&Traits {
+                query,
+                aspects: 0,
+                shape: Shape::Single,
+                ruled: Complexity::Medium,
+            })
+        };
+        assert_eq!(ask(&predictor, 0), None, "a cold start leaves it to the rules");
+        for index in 0..300 {
+            let (query, tasks) = query(index);
+            predictor.observe(&episode(index, query, Complexity::Medium, tasks));
+        }
+        for (index, expected) in [Complexity::Simple, Complexity::Complex, Complexity::Medium]
+            .into_iter()
+            .enumerate()
+        {
+            let prediction = ask(&predictor, index as u64).expect("better than the rules");
+            assert_eq!(prediction.complexity, expected);
+            assert!(
+                prediction.accuracy > 0.9 && prediction.rules_accuracy < 0.5,
+                "{prediction:?}"
+            );
+        }
+        assert!(
+            predictor.weights(3).iter().any(|(name, _)| name.starts_with('`')),
+            "{:?}",
+            predictor.weights(3)
+        );
+    }
+
+    #[test]
+    fn where_the_rules_are_right_they_stay_in_force() {
+        let mut predictor = Predictor::new(DEFAULT_LIMITS);
+        for index in 0..300 {
+            let (query, tasks) = query(index);
+            let ruled = match tasks {
+                1 => Complexity::Simple,
+                4 => Complexity::Medium,
+                _ => Complexity::Complex,
+            };
+            predictor.observe(&episode(index, query, ruled, tasks));
+        }
+        let (model, rules) = predictor.accuracy().expect("enough were held back");
+        assert!((rules - 1.0).abs() < 1e-9 && model <= rules);
+        let (query, _) = query(0);
+        let traits = Traits {
+            query,
+            aspects: 0,
+            shape: Shape::Single,
+            ruled: Complexity::Simple,
+        };
+        assert_eq!(predictor.predict(&traits), None);
+    }
+
+    #[test]
+    fn it_is_bounded_and_survives_nonsense() {
+        let mut predictor = Predictor::new(DEFAULT_LIMITS);
+        for index in 0..2_000 {
+            let query = format!("word{index} other{index} more{index} again{index}");
+            predictor.observe(&episode(index, &query, Complexity::Medium, 1));
+        }
+        assert!(predictor.weights.len() <= TRAITS_MAX);
+        predictor.observe(&episode(1, "", Complexity::Simple, usize::MAX));
+        let all = predictor.weights(usize::MAX);
+        assert!(
+            all.iter()
+                .all(|(_, weights)| weights.iter().all(|weight| weight.is_finite()))
+        );
+    }
+}
