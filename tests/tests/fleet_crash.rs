@@ -8,7 +8,7 @@ use axon_tests::client::{answer, answers, count, query_of, sleeps, starts, submi
 use axon_tests::{Bed, Fleet, Process, Server, eventually, eventually_true};
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 /// A lease of a query, the longest there is, has to end first.
 const TAKEOVER: Duration = Duration::from_secs(40);
 
@@ -85,9 +85,7 @@ async fn a_synthesizer_killed_with_a_request_is_replaced() {
     let fleet = Fleet::new(&bed);
     let (_lead, _worker, first) = tokio::join!(fleet.lead(), fleet.worker(2), fleet.synthesizer());
     // Frozen, so that it surely holds the request when it is killed.
-    first.freeze();
-    let id = submit(&bus, &query_of(sleeps(2, 10), 60)).await;
-    holds_a_request(&bus).await;
+    let id = freeze_with_a_request(&bus, &first).await;
     first.kill();
     let _second = fleet.synthesizer().await;
     complete(&bus, &id, 2, TAKEOVER).await;
@@ -98,9 +96,7 @@ async fn a_synthesizer_back_from_the_dead_adds_no_second_answer() {
     let (bed, bus) = Bed::new().await;
     let fleet = Fleet::new(&bed);
     let (_lead, _worker, zombie) = tokio::join!(fleet.lead(), fleet.worker(2), fleet.synthesizer());
-    zombie.freeze();
-    let id = submit(&bus, &query_of(sleeps(2, 10), 60)).await;
-    holds_a_request(&bus).await;
+    let id = freeze_with_a_request(&bus, &zombie).await;
     let _second = fleet.synthesizer().await;
     complete(&bus, &id, 2, TAKEOVER).await;
     zombie.thaw();
@@ -110,12 +106,27 @@ async fn a_synthesizer_back_from_the_dead_adds_no_second_answer() {
     complete(&bus, &id, 2, SOON).await;
 }
 
-async fn holds_a_request(bus: &Bus) {
-    eventually_true("a synthesizer was given the request", SOON, || async {
-        let status = bus.status(Stream::Synthesis).await.expect("reads");
-        status.consumers.iter().any(|consumer| consumer.ack_pending == 1)
-    })
-    .await;
+/// Freezes a synthesizer that holds the request of a query, which it cannot answer then. An open pull lasts a second: one
+/// that ran out before the request came gets nothing, so that the synthesizer is let go and frozen again.
+async fn freeze_with_a_request(bus: &Bus, synthesizer: &Process) -> QueryId {
+    let until = Instant::now() + SOON * 3;
+    while Instant::now() < until {
+        synthesizer.freeze();
+        let id = submit(bus, &query_of(sleeps(2, 10), 60)).await;
+        let held = eventually("the request is held, or nobody waits for it", SOON, || async {
+            let status = bus.status(Stream::Synthesis).await.expect("reads");
+            let held = status.consumers.iter().any(|consumer| consumer.ack_pending == 1);
+            let unheld = status.messages == 1 && status.consumers.iter().all(|consumer| consumer.waiting == 0);
+            (held || unheld).then_some(held)
+        })
+        .await;
+        if held {
+            return id;
+        }
+        synthesizer.thaw();
+        complete(bus, &id, 2, SOON).await;
+    }
+    panic!("the synthesizer was never frozen with a request");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,9 +214,7 @@ async fn a_nats_server_killed_between_synthesis_and_answer_is_survived() {
     let (bed, bus) = Bed::on(&server).await;
     let fleet = Fleet::new(&bed);
     let (_lead, _worker, synthesizer) = tokio::join!(fleet.lead(), fleet.worker(2), fleet.synthesizer());
-    synthesizer.freeze();
-    let id = submit(&bus, &query_of(sleeps(2, 10), 60)).await;
-    holds_a_request(&bus).await;
+    let id = freeze_with_a_request(&bus, &synthesizer).await;
     server.kill();
     synthesizer.thaw();
     synthesizer.says("connection to nats lost", SOON).await;

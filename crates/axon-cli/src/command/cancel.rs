@@ -52,6 +52,8 @@ pub(crate) async fn cancel(bus: &Bus, id: &QueryId) -> anyhow::Result<Option<Ans
     let control = Control::Cancel { query_id: id.clone() };
     let subject = bus.namespace().control_cancel(id);
     bus.announce(&Message::new(subject, Format::Msgpack, &control)?).await?;
+    // This process may end next.
+    bus.flush().await?;
     Ok(None)
 }
 

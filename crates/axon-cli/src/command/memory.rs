@@ -262,6 +262,8 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     let control = Control::Forget { query_id: id.clone() };
     bus.announce(&Message::new(ns.control_forget(id), Format::Json, &control)?)
         .await?;
+    // This process ends next.
+    bus.flush().await?;
     let deleted = json!({"id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned});
     if context.json {
         output::json(&deleted)?;
