@@ -1,5 +1,6 @@
 //! Writing to standard output: text for people, JSON for machines. It never writes to standard error.
 
+pub(crate) use axon_protocol::counted;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
@@ -58,11 +59,6 @@ pub(crate) fn short(text: &str, chars_max: usize) -> String {
     }
     let cut: String = line.chars().take(chars_max.saturating_sub(1)).collect();
     format!("{}…", cut.trim_end())
-}
-
-/// A number with its noun: `1 task`, `2 tasks`.
-pub(crate) fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// How long ago something was, in its two largest units.

@@ -187,14 +187,6 @@ fn directories(view: &WorkspaceView) -> Vec<String> {
 }
 
 fn tasks(reply: &Reply) -> Result<Vec<WantedTask>, String> {
-    let call = reply
-        .calls
-        .iter()
-        .find(|call| call.name == TOOL)
-        .ok_or("it did not use its tool")?;
-    let written: Written = call
-        .parsed()
-        .and_then(|arguments| serde_json::from_value(arguments).map_err(|error| error.to_string()))
-        .map_err(|error| format!("it does not have the form that was asked for: {error}"))?;
+    let written: Written = reply.arguments(TOOL)?;
     Ok(written.tasks)
 }

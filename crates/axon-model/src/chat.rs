@@ -2,6 +2,7 @@
 
 use std::ops::AddAssign;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -106,6 +107,20 @@ pub struct Reply {
     pub stop: Stop,
     /// What the provider counted; absent where it did not say.
     pub usage: Option<TokenUsage>,
+}
+
+impl Reply {
+    /// What it wrote as the arguments of a tool that it was to use; else what is wrong with the reply.
+    pub fn arguments<T: DeserializeOwned>(&self, tool: &str) -> Result<T, String> {
+        let call = self
+            .calls
+            .iter()
+            .find(|call| call.name == tool)
+            .ok_or("it did not use its tool")?;
+        call.parsed()
+            .and_then(|arguments| serde_json::from_value(arguments).map_err(|error| error.to_string()))
+            .map_err(|error| format!("what it wrote does not have the form that was asked for: {error}"))
+    }
 }
 
 /// Why a model stopped.

@@ -20,6 +20,7 @@ mod strategy;
 mod subject;
 mod synthesis;
 mod task;
+mod words;
 
 pub use analysis::{Analysis, Complexity, Shape};
 pub use answer::{
@@ -45,3 +46,4 @@ pub use strategy::{DelegationTemplate, StrategyDefinition, StrategyStatistics, T
 pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskSubject};
 pub use synthesis::{ResultReference, SynthesisRequest};
 pub use task::{RunStatistics, Task, TaskResult, TaskStatus, Upstream, Usage};
+pub use words::counted;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Answer, AnswerStatus, Evidence, MergedFinding, OutputFormat, QualityMetrics};
+use crate::{Answer, AnswerStatus, Evidence, MergedFinding, OutputFormat, QualityMetrics, counted};
 
 /// Findings of one aspect that are written out; the structure holds them all.
 const FINDINGS_SHOWN_MAX: usize = 12;
@@ -352,11 +352,6 @@ fn measures(answer: &Answer, quality: &QualityMetrics) -> String {
     shown.push(("plan coverage", quality.plan_coverage));
     let shown: Vec<String> = shown.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
     format!("\nQuality: {}.\n", shown.join(", "))
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
 }
 
 fn title(aspect: &str) -> String {

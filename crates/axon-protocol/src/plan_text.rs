@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Analysis, ExecutionPlan, TaskDelegation};
+use crate::{Analysis, ExecutionPlan, TaskDelegation, counted};
 
 /// Reasons and scores that are shown of each list.
 const SHOWN_MAX: usize = 6;
@@ -171,13 +171,6 @@ fn short(query: &str) -> String {
     match line.char_indices().nth(QUERY_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
-    }
-}
-
-fn counted(number: usize, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{number} {noun}s"),
     }
 }
 

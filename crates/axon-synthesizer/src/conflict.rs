@@ -7,7 +7,7 @@ use axon_protocol::{Conflict, Evidence, Finding, MergedFinding, Polarity};
 
 use crate::SynthesizerConfig;
 use crate::confidence::combined;
-use crate::merge::{Joined, place};
+use crate::merge::{Joined, bare, place};
 use crate::stated::{Contradiction, Date, Figure, Stated};
 use crate::summary::cite;
 use crate::words::{Vocabulary, similarity};
@@ -76,7 +76,7 @@ impl Pairs {
             let stated = Stated::read(&candidate.finding.claim);
             let about = vocabulary.read(&stated.about).core;
             claims.push((stated, about));
-            let subject = candidate.finding.subject.trim_matches('`').trim_end_matches("()");
+            let subject = bare(&candidate.finding.subject);
             if !subject.is_empty() {
                 subjects.entry(subject).or_default().push(index);
             }

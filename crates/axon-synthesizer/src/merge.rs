@@ -64,8 +64,8 @@ pub(crate) fn place(evidence: &Evidence) -> (String, u32, u32) {
 }
 
 /// The subject as it is compared: without the marks around a name.
-pub(crate) fn subject(finding: &axon_protocol::Finding) -> &str {
-    finding.subject.trim_matches('`').trim_end_matches("()")
+pub(crate) fn bare(subject: &str) -> &str {
+    subject.trim_matches('`').trim_end_matches("()")
 }
 
 /// What two findings must have in common to say the same, however alike their words: a figure, a date or a direction that
@@ -124,7 +124,12 @@ fn join_equal(claims: &Claims<'_>, joined: &mut Joined) -> Vec<usize> {
     let mut distinct = Vec::new();
     for (index, kept) in claims.findings.iter().enumerate() {
         let words = &claims.words[index];
-        let key = (&claims.stances[index], subject(&kept.finding), &words.all, &words.marks);
+        let key = (
+            &claims.stances[index],
+            bare(&kept.finding.subject),
+            &words.all,
+            &words.marks,
+        );
         match first.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => joined.join(*entry.get(), index),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -185,7 +190,7 @@ fn join_same_subject(claims: &Claims<'_>, distinct: &[usize], vocabulary: &Vocab
     for index in distinct {
         let (kept, words) = (&claims.findings[*index], &claims.words[*index]);
         for word in vocabulary.signature(words, threshold) {
-            let key = (&claims.stances[*index], subject(&kept.finding), &words.marks, word);
+            let key = (&claims.stances[*index], bare(&kept.finding.subject), &words.marks, word);
             buckets.entry(key).or_default().push(*index);
         }
     }

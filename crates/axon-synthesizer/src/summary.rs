@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use axon_protocol::{AspectFindings, Conflict, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart, StopReason};
+use axon_protocol::{
+    AspectFindings, Conflict, Evidence, ExecutionPlan, Level, MergedFinding, MissingPart, StopReason, counted,
+};
 
 use crate::citation::{Cited, cited};
 use crate::conflict::Conflicts;
@@ -128,23 +130,17 @@ fn disputed(conflicts: &[Conflict]) -> String {
         .iter()
         .filter(|conflict| conflict.resolved_by.is_some())
         .count();
-    let counted = |count: usize| {
-        if count == 1 {
-            "1 contradiction".to_owned()
-        } else {
-            format!("{count} contradictions")
-        }
-    };
+    let contradictions = |count: usize| counted(count, "contradiction");
     match (settled, conflicts.len() - settled) {
         (0, 0) => String::new(),
-        (0, open) => format!(" {} among the findings: all sides are shown.", counted(open)),
+        (0, open) => format!(" {} among the findings: all sides are shown.", contradictions(open)),
         (settled, 0) => format!(
             " {} among the findings: one side outweighs the other, see why below.",
-            counted(settled)
+            contradictions(settled)
         ),
         (settled, open) => format!(
             " {} among the findings: {settled} where one side outweighs the other, {open} open.",
-            counted(settled + open)
+            contradictions(settled + open)
         ),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use axon_protocol::{
     Answer, AnswerStatus, AspectFindings, Author, Conflict, Evidence, ExecutionPlan, MergedFinding, MissingPart,
-    StopReason, TaskId, TaskResult, TaskStatus, Usage,
+    StopReason, TaskId, TaskResult, TaskStatus, Usage, counted,
 };
 use chrono::{DateTime, Utc};
 
@@ -191,11 +191,6 @@ fn about(prose: &Prose, used: bool) -> String {
             format!("The summary is not written by {model}: {reason}.")
         }
     }
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
 }
 
 /// The results with the places of their tasks in the plan, in the plan's order; one for each task, none of other plans.

@@ -190,15 +190,7 @@ fn line(finding: &MergedFinding) -> String {
 }
 
 fn sentences(reply: &Reply) -> Result<Vec<Sentence>, String> {
-    let call = reply
-        .calls
-        .iter()
-        .find(|call| call.name == TOOL)
-        .ok_or("it did not use its tool")?;
-    let written: Written = call
-        .parsed()
-        .and_then(|arguments| serde_json::from_value(arguments).map_err(|error| error.to_string()))
-        .map_err(|error| format!("what it wrote does not have the form that was asked for: {error}"))?;
+    let written: Written = reply.arguments(TOOL)?;
     let sentences = written.sentences.into_iter().map(|sentence| Sentence {
         text: sentence.text,
         findings: sentence.findings,
