@@ -19,6 +19,7 @@ mod fleet_fairness;
 mod fleet_foreign;
 mod fleet_full;
 mod fleet_health;
+mod fleet_history;
 mod fleet_hostile;
 mod fleet_malformed;
 mod fleet_mcp;

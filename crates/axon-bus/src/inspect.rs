@@ -1,5 +1,7 @@
 //! Reading what streams hold and how their consumers stand, and removing single messages or subjects.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{consumer, message::StreamMessage};
 use axon_protocol::{DeadLetter, Headers, ObjectBucket, Stream, decode, header};
 use bytes::Bytes;
@@ -14,6 +16,11 @@ use crate::{Bus, Error};
 
 /// How the client spells the server's code for a stream that does not exist.
 const STREAM_NOT_FOUND: &str = "error code 10059";
+
+/// Messages that one request of a look through a stream brings.
+const LOOK_BATCH: usize = 1000;
+/// How long the server keeps the consumer of a look that broke off.
+const LOOK_INACTIVE: Duration = Duration::from_secs(10);
 
 /// A message as a stream keeps it.
 #[derive(Debug, Clone)]
@@ -41,6 +48,8 @@ pub struct StreamStatus {
     pub bytes: u64,
     /// Bytes it may hold.
     pub bytes_max: i64,
+    /// Seconds a message is kept; 0 for as long as there is room.
+    pub age_max_s: u64,
     /// Sequence of its last message.
     pub last_sequence: u64,
     /// When its oldest message was stored.
@@ -75,11 +84,13 @@ impl From<StreamMessage> for StoredMessage {
             subject: message.subject.to_string(),
             headers: headers_of(&message.headers),
             payload: message.payload,
-            stored_at: DateTime::from_timestamp_nanos(
-                i64::try_from(message.time.unix_timestamp_nanos()).unwrap_or_default(),
-            ),
+            stored_at: utc(message.time),
         }
     }
+}
+
+fn utc(time: async_nats::datetime::DateTime) -> DateTime<Utc> {
+    DateTime::from_timestamp_nanos(i64::try_from(time.unix_timestamp_nanos()).unwrap_or_default())
 }
 
 impl Bus {
@@ -170,6 +181,50 @@ impl Bus {
         Ok(found)
     }
 
+    /// The messages of a stream that match `filter`, oldest first, without their payloads: a quick look at many.
+    pub async fn headers(&self, kind: Stream, filter: &str) -> Result<Vec<StoredMessage>, Error> {
+        let what = || format!("reading the headers of `{filter}`");
+        let stream = self.stream(kind).await?;
+        let config = consumer::pull::Config {
+            filter_subject: filter.to_owned(),
+            ack_policy: consumer::AckPolicy::None,
+            headers_only: true,
+            memory_storage: true,
+            inactive_threshold: LOOK_INACTIVE,
+            ..Default::default()
+        };
+        let consumer = stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| self.unread(kind, what(), error))?;
+        let info = consumer.cached_info();
+        let count = usize::try_from(info.num_pending).unwrap_or(usize::MAX);
+        let mut found: Vec<StoredMessage> = Vec::new();
+        while found.len() < count {
+            let batch = consumer.fetch().max_messages(LOOK_BATCH).messages().await;
+            let mut batch = batch.map_err(|error| Error::server(what(), error))?;
+            let before = found.len();
+            while let Some(message) = batch.next().await {
+                let message = message.map_err(|error| Error::server(what(), error))?;
+                let info = message.info().map_err(|error| Error::server(what(), error))?;
+                found.push(StoredMessage {
+                    sequence: info.stream_sequence,
+                    subject: message.subject.to_string(),
+                    headers: message.headers.as_ref().map(headers_of).unwrap_or_default(),
+                    payload: Bytes::new(),
+                    stored_at: utc(info.published),
+                });
+            }
+            // Some may have been dropped meanwhile.
+            if found.len() == before {
+                break;
+            }
+        }
+        // The server forgets the consumer by itself; this is only sooner.
+        if let Err(error) = stream.delete_consumer(&info.name).await {
+            debug!(consumer = info.name, %error, "cannot delete a consumer");
+        }
+        Ok(found)
+    }
+
     /// The dead letters that nobody has settled yet, oldest first: those that wait for their next try, and those that a
     /// lead has and may have died with. One that cannot be read is left out.
     pub async fn unsettled_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
@@ -229,12 +284,29 @@ impl Bus {
 
     /// Decodes a payload by the headers it came with, following a reference.
     pub async fn decode_payload<T: DeserializeOwned>(&self, headers: &Headers, payload: &[u8]) -> Result<T, Error> {
-        let Some(reference) = headers.get(header::REFERENCE) else {
-            return Ok(decode(headers, payload)?);
-        };
-        let digest = referred(reference)?;
-        let payload = self.objects(ObjectBucket::Artifacts).get(&digest).await?;
-        Ok(decode(headers, &payload)?)
+        match self.referred(headers).await? {
+            Some(payload) => Ok(decode(headers, &payload)?),
+            None => Ok(decode(headers, payload)?),
+        }
+    }
+
+    /// The message with its real payload where it only refers to one.
+    pub async fn resolved(&self, mut message: StoredMessage) -> Result<StoredMessage, Error> {
+        if let Some(payload) = self.referred(&message.headers).await? {
+            message.payload = payload;
+        }
+        Ok(message)
+    }
+
+    /// The payload to which the headers of a message refer.
+    async fn referred(&self, headers: &Headers) -> Result<Option<Bytes>, Error> {
+        match headers.get(header::REFERENCE) {
+            Some(reference) => {
+                let digest = referred(reference)?;
+                self.objects(ObjectBucket::Artifacts).get(&digest).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Removes one message. `false` where there was none.
@@ -277,12 +349,9 @@ impl Bus {
             messages: info.state.messages,
             bytes: info.state.bytes,
             bytes_max: info.config.max_bytes,
+            age_max_s: info.config.max_age.as_secs(),
             last_sequence: info.state.last_sequence,
-            oldest_at: (info.state.messages > 0).then(|| {
-                DateTime::from_timestamp_nanos(
-                    i64::try_from(info.state.first_timestamp.unix_timestamp_nanos()).unwrap_or_default(),
-                )
-            }),
+            oldest_at: (info.state.messages > 0).then(|| utc(info.state.first_timestamp)),
             consumers: consumers
                 .into_iter()
                 .map(|consumer| ConsumerStatus {

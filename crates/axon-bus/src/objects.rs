@@ -69,6 +69,17 @@ impl Objects {
             .is_ok_and(|info| !info.deleted))
     }
 
+    /// Removes an object. `false` where there was none.
+    pub async fn remove(&self, digest: &Digest) -> Result<bool, Error> {
+        if !self.contains(digest).await? {
+            return Ok(false);
+        }
+        let removed = self.store().await?.delete(digest.hex()).await;
+        removed
+            .map(|()| true)
+            .map_err(|error| Error::server(format!("removing {digest} from {}", self.name()), error))
+    }
+
     /// Reads an object and checks its digest.
     pub async fn get(&self, digest: &Digest) -> Result<Bytes, Error> {
         use async_nats::jetstream::object_store::GetErrorKind;

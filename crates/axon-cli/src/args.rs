@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::command::{
     answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, dead::DeadArgs, demo::DemoArgs, doctor::DoctorArgs,
-    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, mcp::McpArgs, memory::MemoryArgs,
-    plan::PlanArgs, queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs, tools::ToolsArgs, top::TopArgs,
-    up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
+    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, history::HistoryArgs,
+    mcp::McpArgs, memory::MemoryArgs, plan::PlanArgs, queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs,
+    tools::ToolsArgs, top::TopArgs, up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
 };
 
 /// Ask a fleet of workers questions that are too big for one, and run, watch and measure that fleet.
@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Queries(QueriesArgs),
     /// Explain how a query was understood, planned and worked on, and what is missing
     Explain(ExplainArgs),
+    /// List the messages of a query, or ask it once more from what was recorded and show the difference
+    History(HistoryArgs),
     /// Say whether the answer of a query was good or bad; strategies are selected by how well they do
     Feedback(FeedbackArgs),
     /// Look at what the fleet remembers, recall it, forget it, carry it over to another fleet
@@ -109,6 +111,7 @@ impl Command {
             Command::Up(_)
                 | Command::Ask(_)
                 | Command::Watch(_)
+                | Command::History(_)
                 | Command::Demo(_)
                 | Command::Top(_)
                 | Command::Mcp(_)

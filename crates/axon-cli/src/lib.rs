@@ -8,6 +8,8 @@ mod run;
 mod context;
 mod output;
 
+mod kept;
+
 mod display;
 mod progress;
 mod question;

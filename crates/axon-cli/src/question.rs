@@ -42,6 +42,10 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
 
+    /// Strategy to follow [default: the one that fits best]
+    #[arg(long, value_name = "NAME", conflicts_with = "plan")]
+    pub(crate) strategy: Option<String>,
+
     /// Groups questions that belong together
     #[arg(long, value_name = "NAME")]
     pub(crate) session: Option<String>,
@@ -76,6 +80,7 @@ impl QueryArgs {
             no_workspace: false,
             timeout,
             plan: None,
+            strategy: None,
             session: None,
             priority: None,
             budget_tokens: None,
@@ -159,6 +164,8 @@ impl Question {
             priority: args.priority,
             output_format: args.format.into(),
             plan: args.plan.as_deref().map(read_plan).transpose()?,
+            strategy: args.strategy,
+            replay: None,
         };
         query.check()?;
         let Some(directory) = directory else {

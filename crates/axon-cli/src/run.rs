@@ -64,6 +64,7 @@ async fn dispatch(context: &Context, command: Command, stop: CancellationToken) 
         Command::Plan(args) => command::plan::run(context, args).await,
         Command::Queries(args) => command::queries::run(context, args).await,
         Command::Explain(args) => command::explain::run(context, args).await,
+        Command::History(args) => command::history::run(context, args, stop).await,
         Command::Feedback(args) => command::feedback::run(context, args).await,
         Command::Memory(args) => command::memory::run(context, args).await,
         Command::Workers(args) => command::workers::run(context, args).await,

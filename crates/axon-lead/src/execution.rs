@@ -89,7 +89,7 @@ impl Run {
             context.routes.ensure(&set).await?;
         }
         Ok(Self {
-            machine: Execution::new(&plan, &ranks(&plan), policy(&context.config), Utc::now()),
+            machine: Execution::new(&plan, &ranks(&plan), policy(&context.config, &plan), Utc::now()),
             needed_upstream: plan
                 .task_delegations
                 .iter()
@@ -307,6 +307,7 @@ impl Run {
                 .filter_map(|id| self.upstream.get(id).cloned())
                 .collect(),
             spent: Usage::default(),
+            replay: self.plan.query.replay.as_ref().map(|replay| replay.of.clone()),
         };
         let name = match attempt {
             1 => delegation.task_id.to_string(),
@@ -318,7 +319,13 @@ impl Run {
             .bus
             .namespace()
             .task(&route, band, &self.plan.query_id, &name);
-        Ok(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, attempt.to_string()))
+        let mut message = Message::new(subject, Format::Msgpack, &task)?;
+        // The history keeps each task with its headers, and these two say what holds without them.
+        message.headers.remove(header::CONTENT_TYPE);
+        if attempt > 1 {
+            message = message.with(header::TRY, attempt.to_string());
+        }
+        Ok(message)
     }
 
     async fn stop_tasks(&mut self) {
@@ -506,10 +513,10 @@ impl Run {
     }
 }
 
-/// What the configuration lets a query do beyond its plan.
-fn policy(config: &Config) -> Policy {
+/// What the configuration lets a query do beyond its plan. A replay does what was done then.
+fn policy(config: &Config, plan: &ExecutionPlan) -> Policy {
     Policy {
-        dynamic_spawning: config.dynamic_spawning,
+        dynamic_spawning: config.dynamic_spawning && plan.query.replay.is_none(),
         tasks_max: config.max_tasks_per_plan,
     }
 }

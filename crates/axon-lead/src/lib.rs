@@ -24,6 +24,7 @@ pub mod planning;
 mod preparation;
 mod query;
 mod recorder;
+pub mod requested;
 mod requests;
 mod scaling;
 mod service;

@@ -20,8 +20,12 @@ const PLACES_MAX: usize = 8;
 /// Completeness from which a strategy's application may count as a success.
 const COMPLETENESS_MIN: f64 = 0.7;
 
-/// Writes the episode, and for the one lead whose episode was kept the statistics and metrics of the query.
+/// Writes the episode, and for the one lead whose episode was kept the statistics and metrics of the query. A replay
+/// teaches nothing that was not learnt then.
 pub(crate) async fn remember(context: &Context, plan: &ExecutionPlan, answer: &Answer) {
+    if plan.query.replay.is_some() {
+        return count(answer);
+    }
     let within_budget = answer.usage.tokens <= plan.resource_allocation.max_tokens_budget
         && answer.usage.cents <= plan.resource_allocation.max_cost_cents as f64;
     let completeness = answer.quality.map_or(0.0, |quality| quality.completeness);

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use axon_bus::Error;
 use axon_memory::{Prediction, Traits};
-use axon_protocol::{Analysis, Digest, ExecutionPlan, Query, QueryId};
+use axon_protocol::{Analysis, Bucket, Digest, ExecutionPlan, PlanRecord, Query, QueryId};
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
@@ -12,6 +13,7 @@ use crate::allocation::allocate;
 use crate::analysis::analyze;
 use crate::context::Context;
 use crate::planning::{self, PlanInput};
+use crate::requested::requested;
 use crate::validation::validate;
 use crate::view::WorkspaceView;
 
@@ -28,7 +30,10 @@ pub(crate) async fn prepare(
     id: &QueryId,
     accepted_at: DateTime<Utc>,
 ) -> Result<Prepared, String> {
-    let plan = if query.plan.is_some() {
+    let plan = if let Some(replay) = &query.replay {
+        let recorded = recorded(context, &replay.of).await?;
+        planning::replayed(recorded, query, id, &context.config, accepted_at)
+    } else if query.plan.is_some() {
         planning::own_plan(query, id, query.workspace.clone(), &context.config, accepted_at)
             .map_err(|error| error.to_string())?
     } else {
@@ -42,12 +47,32 @@ pub(crate) async fn prepare(
     Err(format!("The plan cannot be carried out: {}.", list.join("; ")))
 }
 
-/// The plan as a language model revises it, where one may. A query that brings its plan has it followed.
+/// The plan of a query that is to be repeated.
+async fn recorded(context: &Context, of: &QueryId) -> Result<ExecutionPlan, String> {
+    let unread = |error: Error| format!("The plan of query {of} cannot be read: {error}.");
+    let record = context.bus.table::<PlanRecord>(Bucket::Plans).get(of.as_str()).await;
+    let record = record.map_err(unread)?.and_then(|entry| entry.value);
+    let Some(stored) = record.and_then(|record| record.plan) else {
+        return Err(format!(
+            "Query {of} has no recorded plan: it was refused or forgotten, or is too long ago. Ask it as a new query."
+        ));
+    };
+    let plan = context.bus.load(stored).await.map_err(unread)?;
+    match plan.is_followable() {
+        true => Ok(plan),
+        false => Err(format!(
+            "The plan of query {of} has version {}, which this lead does not follow: ask it as a new query.",
+            plan.version
+        )),
+    }
+}
+
+/// The plan as a language model revises it, where one may. A query that brings its plan, or repeats one, has it followed.
 pub(crate) async fn revise(context: &Context, plan: ExecutionPlan) -> ExecutionPlan {
     let (Some(planner), Some(workspace)) = (&context.planner, &plan.workspace) else {
         return plan;
     };
-    if plan.analysis.is_none() {
+    if plan.analysis.is_none() || plan.query.replay.is_some() {
         return plan;
     }
     match context.view(workspace).await {
@@ -124,7 +149,11 @@ fn compose(
     }
     let recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);
     let min_applications = context.config.min_applications;
-    let selected = library.select(&analysis, query, &statistics, min_applications, &recalled);
+    let best = library.select(&analysis, query, &statistics, min_applications, &recalled);
+    let selected = match &query.strategy {
+        Some(name) => requested(best, name)?,
+        None => best,
+    };
     let definition = library
         .get(&selected.name)
         .ok_or_else(|| format!("the strategy {} has no definition", selected.name))?;

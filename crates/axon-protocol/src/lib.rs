@@ -40,7 +40,7 @@ pub use plan::{
     Estimate, ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, PlannedBy, ResourceAllocation,
     SECOND_EXECUTION, SelectedStrategy, StopRule, Stored, TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
 };
-pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError};
+pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError, Replay};
 pub use scale::{ScaleReply, StartedProcess};
 pub use strategy::{DelegationTemplate, StrategyDefinition, StrategyStatistics, TemplateScope};
 pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskSubject};

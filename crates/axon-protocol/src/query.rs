@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DecodeError, Digest, Format, Headers, OutputFormat, PRIORITY_DEFAULT, PRIORITY_MAX, PlanRequest, decode};
+use crate::{
+    DecodeError, Digest, Format, Headers, OutputFormat, PRIORITY_DEFAULT, PRIORITY_MAX, PlanRequest, QueryId, decode,
+};
 
 /// Longest text of a query, in bytes.
 pub const QUERY_BYTES_MAX: usize = 64 * 1024;
@@ -24,6 +26,13 @@ impl Budget {
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// The earlier query that a query repeats.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Replay {
+    /// Its id. Its plan is followed again, and the recorded results of its tasks are taken as the results of the new ones.
+    pub of: QueryId,
 }
 
 /// A question, and what its asker wants to fix about how it is answered.
@@ -52,6 +61,12 @@ pub struct Query {
     /// The asker's own plan: analysis is skipped, validation is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanRequest>,
+    /// The strategy to follow; the one that fits best if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Repeats an earlier query from what was recorded of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
 }
 
 /// Why a message is not a query.
@@ -72,6 +87,9 @@ pub enum QueryError {
     /// A deadline outside 1 s to a day.
     #[error("the deadline of {0} s is out of range: use 1 to {DEADLINE_S_MAX}")]
     Deadline(u64),
+    /// Fields that say different things about the plan.
+    #[error("`{0}` and `{1}` exclude each other, because each says which plan is followed: leave one out")]
+    Contradiction(&'static str, &'static str),
 }
 
 impl Query {
@@ -119,6 +137,19 @@ impl Query {
         }
         if let Some(priority) = self.priority.filter(|priority| !(1..=PRIORITY_MAX).contains(priority)) {
             return Err(QueryError::Priority(priority));
+        }
+        let fixing = [
+            ("plan", self.plan.is_some()),
+            ("strategy", self.strategy.is_some()),
+            ("replay", self.replay.is_some()),
+        ];
+        let fixed: Vec<&str> = fixing
+            .iter()
+            .filter(|(_, fixes)| *fixes)
+            .map(|(name, _)| *name)
+            .collect();
+        if let [first, second, ..] = fixed.as_slice() {
+            return Err(QueryError::Contradiction(first, second));
         }
         match self
             .deadline_s
@@ -174,6 +205,15 @@ mod tests {
             (br#"{"query":"x","priority":11}"#, "priority 11"),
             (br#"{"query":"x","deadline_s":0}"#, "deadline of 0 s"),
             (br#"{"query":"x","workspace":"x"}"#, "no digest"),
+            (br#"{"query":"x","replay":{"of":"a.b"}}"#, "a.b"),
+            (
+                br#"{"query":"x","replay":{"of":"q1"},"strategy":"research"}"#,
+                "`strategy` and `replay` exclude",
+            ),
+            (
+                br#"{"query":"x","plan":{"tasks":[]},"strategy":"research"}"#,
+                "`plan` and `strategy` exclude",
+            ),
             (b"{", "malformed JSON"),
             (b"\xff\xfe", "malformed MessagePack"),
             (&long, "65536 at most"),

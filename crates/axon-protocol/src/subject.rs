@@ -117,6 +117,11 @@ impl Namespace {
         format!("{}.history.tasks.{route}.>", self.0)
     }
 
+    /// The copies of all queries in the stream of history.
+    pub fn history_of_queries(&self) -> String {
+        format!("{}.history.queries", self.0)
+    }
+
     /// The copies of all tasks of one query, each time one was published, in the stream of history.
     pub fn history_of_query(&self, query: &QueryId) -> String {
         format!("{}.history.tasks.*.*.{query}.>", self.0)
@@ -266,7 +271,7 @@ impl Namespace {
     /// The source and destination of a stream's republish, if it has one.
     pub fn republish(&self, stream: Stream) -> Option<(String, String)> {
         let destination = match stream {
-            Stream::Queries => return Some((self.queries(), format!("{}.history.queries", self.0))),
+            Stream::Queries => return Some((self.queries(), self.history_of_queries())),
             Stream::Tasks => "history.tasks",
             Stream::Results => "accepted",
             Stream::Answers => "answered",

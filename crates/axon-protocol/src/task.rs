@@ -30,6 +30,9 @@ pub struct Task {
     /// was used.
     #[serde(default, skip_serializing_if = "Usage::is_none")]
     pub spent: Usage,
+    /// The query that this one repeats: the recorded result of its task of the same id is the result of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<QueryId>,
 }
 
 /// A result another task depends on, in short.

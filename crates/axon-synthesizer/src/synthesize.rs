@@ -83,6 +83,12 @@ pub fn synthesize(input: &Input<'_>, check: impl Fn(&Evidence) -> Verification) 
         prose: input.prose,
         citation_support_min: input.config.citation_support_min,
     });
+    notes.extend(plan.query.replay.as_ref().map(|replay| {
+        format!(
+            "This repeats query {}: its plan was followed again, with the recorded results of its tasks.",
+            replay.of
+        )
+    }));
     notes.extend(plan.planned_by.as_ref().map(|planned_by| planned_by.note.clone()));
     notes.extend(input.prose.map(|prose| about(prose, summary.by_model)));
     if let Some(first) = summary.unsupported.first() {

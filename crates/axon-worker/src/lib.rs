@@ -14,6 +14,7 @@ mod routes;
 mod runtime;
 
 mod poison;
+mod replay;
 mod starts;
 mod task;
 mod verdict;

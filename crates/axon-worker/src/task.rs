@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Fenced, Message};
 use axon_protocol::{
-    Event, EventKind, Format, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Usage, Verdict, WorkerId,
-    header,
+    Event, EventKind, Format, QueryId, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Usage, Verdict,
+    WorkerId, header,
 };
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use crate::Config;
 use crate::meters::{Meters, Outcome, RouteMeters};
 use crate::poison;
+use crate::replay::{Recorded, not_recorded, recorded};
 use crate::starts::attempt_event;
 use crate::verdict::{Settlement, Stop, settle};
 use crate::work::{Report, Workshop};
@@ -237,8 +238,16 @@ async fn lead_through(context: &Context, job: &Job, task: Task) -> Outcome {
             )
             .await;
         }
+        if let Some(of) = &task.replay
+            && let Some(outcome) = Box::pin(repeat(context, job, &task, of, deadline)).await
+        {
+            return outcome;
+        }
         let stop_at = stop_at(Instant::now(), left, task.delegation.boundaries.timeout_ms);
         let mut report = context.workshop.execute(context, job, &task, stop_at).await;
+        report
+            .notes
+            .extend(task.replay.as_ref().map(|of| not_recorded(of, &task)));
         report.facts.attempt = job.attempt;
         report.facts.attempts_max = context.config.max_attempts;
         match settle(&report.facts) {
@@ -260,6 +269,20 @@ async fn lead_through(context: &Context, job: &Job, task: Task) -> Outcome {
         axon_bus::Outcome::Deadline => tokio::time::timeout(SETTLE_GRACE * 2, work)
             .await
             .unwrap_or(Outcome::Unsettled),
+    }
+}
+
+/// Publishes the recorded result of a task; `None` where there is none.
+async fn repeat(context: &Context, job: &Job, task: &Task, of: &QueryId, deadline: Instant) -> Option<Outcome> {
+    match recorded(&context.bus, of, task).await {
+        Ok(Some(Recorded { status, reason, report })) => {
+            Some(publish(context, job, task, status, reason, report, deadline).await)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            warn!(query = %task.query_id, task = %job.subject.task, %error, "cannot read a recorded result");
+            Some(hand_back(context, job, FETCH_RETRY_DELAY).await)
+        }
     }
 }
 

@@ -240,6 +240,7 @@ pub(crate) fn task(
         attempt: 1,
         upstream: Vec::new(),
         spent: Default::default(),
+        replay: None,
     }
 }
 

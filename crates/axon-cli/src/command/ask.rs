@@ -39,13 +39,24 @@ pub(crate) async fn ask(
     quiet: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<Exit> {
+    print(context, &pose(context, bus, question, quiet, stop).await?)
+}
+
+/// Asks a prepared question over an open connection, shows the progress, and gives back its answer.
+pub(crate) async fn pose(
+    context: &Context,
+    bus: &Bus,
+    question: Question,
+    quiet: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<Answer> {
     let id = question.id.clone();
     check_streams(bus).await?;
     // A subscription sees only what comes after it, so it stands before the query is published.
     let attached = Attached::open(bus, &id).await?;
     if let Some(answer) = stored_answer(bus, &id).await? {
         tracing::warn!(query = %id, "this id was asked before: this is its answer");
-        return print(context, &answer);
+        return Ok(answer);
     }
     let mut display = Display::new(quiet);
     display.line(&format!("query {id}"));
@@ -61,13 +72,18 @@ pub(crate) async fn ask(
         .answer(Instant::now() + patience, stop, &mut |heard| display.heard(&heard))
         .await;
     drop(display);
-    finish(context, &id, ended, patience)
+    answer_of(&id, ended, patience)
 }
 
 /// Prints the answer, or says why there is none and how to go on.
 pub(crate) fn finish(context: &Context, id: &QueryId, ended: Ended, patience: Duration) -> anyhow::Result<Exit> {
+    print(context, &answer_of(id, ended, patience)?)
+}
+
+/// The answer; the error says why there is none and how to go on.
+fn answer_of(id: &QueryId, ended: Ended, patience: Duration) -> anyhow::Result<Answer> {
     match ended {
-        Ended::Answered(answer) => print(context, &answer),
+        Ended::Answered(answer) => Ok(*answer),
         Ended::TimeUp(failure) => {
             let why = failure.map_or_else(String::new, |error| format!(" (the last look at it failed: {error})"));
             Err(Failure::new(

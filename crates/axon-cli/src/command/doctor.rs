@@ -431,6 +431,7 @@ mod tests {
             messages,
             bytes,
             bytes_max: 1000,
+            age_max_s: 0,
             last_sequence: messages,
             oldest_at: oldest_s.map(|seconds| now - chrono::Duration::seconds(seconds)),
             consumers: Vec::new(),

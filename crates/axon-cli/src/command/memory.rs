@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::command::watch::unknown;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::kept;
 use crate::output::{self, age, counted, short};
 use crate::question::{check_streams, stored_answer};
 
@@ -57,7 +58,7 @@ enum MemoryCommand {
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
-    /// Delete the episode of a query, its events, its plan and the history of its tasks
+    /// Delete the episode of a query, its events, its plan, its dead letters and its history
     Forget {
         /// Id of the query
         #[arg(value_name = "ID")]
@@ -245,6 +246,7 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         let message = format!("query {id} is still worked on: wait for its answer, or stop it with `axon cancel {id}`");
         return Err(Failure::bad_input(message).into());
     }
+    let removed = kept::remove(bus, id).await?;
     let episodes = bus.purge(Stream::Episodes, &ns.episodes_of(id)).await?;
     let events = bus.purge(Stream::Events, &ns.events_of(id)).await?;
     let tasks = match bus.purge(Stream::History, &ns.history_of_query(id)).await {
@@ -256,7 +258,7 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     if planned {
         plans.delete(id.as_str()).await?;
     }
-    if !answered && episodes + events + tasks == 0 {
+    if !answered && removed == kept::Removed::default() && episodes + events + tasks == 0 {
         return Err(unknown(id));
     }
     let control = Control::Forget { query_id: id.clone() };
@@ -264,17 +266,22 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         .await?;
     // This process ends next.
     bus.flush().await?;
-    let deleted = json!({"id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned});
+    let deleted = json!({
+        "id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned, "queries": removed.queries,
+        "dead_letters": removed.letters, "artifacts": removed.artifacts,
+    });
     if context.json {
         output::json(&deleted)?;
     } else {
         let plan = if planned { "its plan, " } else { "" };
         output::line(&format!(
-            "forgotten: {plan}{}, {}, {}. Its results and its answer, which keep it from being carried out twice, expire by \
-             themselves; the statistics of its strategy keep the count",
+            "forgotten: {plan}{}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire by \
+             themselves, because they keep it from being carried out twice; the statistics of its strategy keep the count",
             counted(episodes as usize, "episode"),
             counted(events as usize, "event"),
-            counted(tasks as usize, "task in the history"),
+            counted(tasks as usize + removed.queries, "history message"),
+            counted(removed.letters, "dead letter"),
+            counted(removed.artifacts, "large part"),
         ))?;
     }
     Ok(Exit::Success)

@@ -10,6 +10,7 @@ pub(crate) mod drain;
 pub(crate) mod explain;
 pub(crate) mod feedback;
 pub(crate) mod guard;
+pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod mcp;
 pub(crate) mod memory;

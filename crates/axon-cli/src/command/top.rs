@@ -282,6 +282,7 @@ mod tests {
             messages: 12,
             bytes: 1,
             bytes_max: -1,
+            age_max_s: 0,
             last_sequence: 9,
             oldest_at: Some(now - chrono::Duration::seconds(5)),
             consumers: Vec::new(),

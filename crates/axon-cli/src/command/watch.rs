@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axon_bus::Bus;
-use axon_protocol::{Event, PlanRecord, QueryId, Stream};
+use axon_protocol::{PlanRecord, QueryId, Stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,12 +12,11 @@ use crate::command::ask::finish;
 use crate::context::Context;
 use crate::display::Display;
 use crate::exit::{Exit, Failure};
+use crate::kept;
 use crate::output;
 use crate::question::stored_answer;
 use crate::waiting::{Attached, Ended, Heard, patience};
 
-/// Past events, and results, that are read.
-const PAST_MAX: usize = 10_000;
 /// Queued queries among which an id is looked for.
 const QUEUED_MAX: usize = 10_000;
 
@@ -81,23 +80,12 @@ pub(crate) async fn run(context: &Context, args: WatchArgs, stop: CancellationTo
 
 /// What was told of a query until now and which results it has, in order of time.
 async fn heard_until_now(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Heard>> {
-    let mut heard = Vec::new();
-    for message in bus
-        .messages(Stream::Events, &bus.namespace().events_of(id), 0, PAST_MAX)
-        .await?
-    {
-        if let Ok(event) = bus.decode_stored::<Event>(&message).await {
-            heard.push((message.stored_at, Heard::Event(event)));
-        }
-    }
-    for message in bus
-        .messages(Stream::Results, &bus.namespace().results_of(id), 0, PAST_MAX)
-        .await?
-    {
-        if let Ok(result) = bus.decode_stored(&message).await {
-            heard.push((message.stored_at, Heard::Result(Box::new(result))));
-        }
-    }
+    let events = kept::events(bus, id).await?.into_iter();
+    let results = kept::results(bus, id).await?.into_iter();
+    let mut heard: Vec<_> = events
+        .map(|(message, event)| (message.stored_at, Heard::Event(event)))
+        .chain(results.map(|(message, result)| (message.stored_at, Heard::Result(Box::new(result)))))
+        .collect();
     heard.sort_by_key(|(at, _)| *at);
     Ok(heard.into_iter().map(|(_, heard)| heard).collect())
 }

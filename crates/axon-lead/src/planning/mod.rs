@@ -8,6 +8,7 @@ mod inquiry;
 mod near;
 mod order;
 mod own;
+mod replayed;
 mod revised;
 
 use axon_protocol::{
@@ -34,6 +35,7 @@ pub use order::{batches, ranks};
 pub(crate) use order::{cycle, needs};
 pub(crate) use own::spelled;
 pub use own::{OWN_PLAN, own_plan};
+pub use replayed::replayed;
 pub use revised::{WantedTask, paid, revised};
 
 /// A scope smaller than this, in bytes, is not divided further.

@@ -127,6 +127,8 @@ fn without_tasks(query: &Query) -> Query {
         priority: query.priority,
         output_format: query.output_format,
         plan: Some(PlanRequest::default()),
+        strategy: None,
+        replay: None,
     }
 }
 

@@ -90,6 +90,10 @@ fn query() -> Query {
                 timeout_ms: Some(5_000),
             }],
         }),
+        strategy: Some("bug_investigation".to_owned()),
+        replay: Some(Replay {
+            of: QueryId::new("q1600000000001").expect("an id"),
+        }),
     }
 }
 
@@ -184,6 +188,7 @@ fn task() -> Task {
             output: json!({ "files": 3 }),
         }],
         spent: usage(),
+        replay: Some(QueryId::new("q1600000000001").expect("an id")),
     }
 }
 

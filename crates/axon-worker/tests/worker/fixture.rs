@@ -328,5 +328,6 @@ pub(crate) fn task(query: &str, name: &str, calls: Vec<ToolCall>) -> Task {
         attempt: 1,
         upstream: Vec::new(),
         spent: Default::default(),
+        replay: None,
     }
 }

@@ -3,20 +3,21 @@
 
 mod timeline;
 
-use axon_bus::{Bus, Error, StoredMessage};
-use axon_protocol::{Answer, Bucket, Event, ExecutionPlan, PlanRecord, QueryId, Stream, TaskResult};
+use axon_bus::Bus;
+use axon_protocol::{Answer, ExecutionPlan, QueryId};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
+pub(crate) use self::timeline::said_of;
 use self::timeline::{Facts, Moment, Telling, timeline, unfinished};
 use crate::command::watch::{queued, unknown};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::kept::{self, Planned, Read};
 use crate::output::{self, counted};
 use crate::question::check_streams;
 
-/// Events, results and queued tasks of a query that are read, each.
-const MESSAGES_MAX: usize = 10_000;
 /// Queued queries among which the id is looked for.
 const QUEUED_MAX: usize = 10_000;
 
@@ -87,45 +88,17 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> anyhow::Result<
 }
 
 async fn gather(bus: &Bus, id: &QueryId) -> anyhow::Result<Explanation> {
-    let namespace = bus.namespace();
-    let record = bus.table::<PlanRecord>(Bucket::Plans).get(id.as_str()).await?;
-    let record = record.and_then(|entry| entry.value);
-    let cancelled = record.as_ref().is_some_and(|record| record.cancelled);
-    let plan = match record.and_then(|record| record.plan) {
-        Some(stored) => Some(bus.load(stored).await?),
-        None => None,
+    let Planned { cancelled, plan } = kept::planned(bus, id).await?.unwrap_or_default();
+    let answer = kept::answer(bus, id).await?;
+    let facts = Facts {
+        events: dated(kept::events(bus, id).await?),
+        results: dated(kept::results(bus, id).await?),
+        queued: dated(kept::tasks(bus, id).await?),
+        answered: answer
+            .as_ref()
+            .map(|(message, answer)| (message.stored_at, answer.status, answer.author)),
     };
-    let mut facts = Facts::default();
-    for message in bus
-        .messages(Stream::Events, &namespace.events_of(id), 0, MESSAGES_MAX)
-        .await?
-    {
-        // What this version cannot read, it cannot tell; the rest is worth telling all the same.
-        if let Ok(event) = bus.decode_stored::<Event>(&message).await {
-            facts.events.push((message.stored_at, event));
-        }
-    }
-    for message in bus
-        .messages(Stream::Results, &namespace.results_of(id), 0, MESSAGES_MAX)
-        .await?
-    {
-        if let Ok(result) = bus.decode_stored::<TaskResult>(&message).await {
-            facts.results.push((message.stored_at, result));
-        }
-    }
-    for message in history(bus, id).await? {
-        if let Some(subject) = namespace.parse_task_history(&message.subject) {
-            facts.queued.push((message.stored_at, subject));
-        }
-    }
-    let stored = bus.last(Stream::Answers, &namespace.answer(id)).await?;
-    let answer: Option<Answer> = match &stored {
-        Some(message) => Some(bus.decode_stored(message).await?),
-        None => None,
-    };
-    if let (Some(message), Some(answer)) = (&stored, &answer) {
-        facts.answered = Some((message.stored_at, answer.status, answer.author));
-    }
+    let answer = answer.map(|(_, answer)| answer);
     let missing = match (&answer, &plan) {
         (Some(answer), _) => answer
             .missing
@@ -149,13 +122,11 @@ async fn gather(bus: &Bus, id: &QueryId) -> anyhow::Result<Explanation> {
     })
 }
 
-/// The tasks as they were queued. A fleet that keeps no history still has a story to tell.
-async fn history(bus: &Bus, id: &QueryId) -> Result<Vec<StoredMessage>, Error> {
-    let filter = bus.namespace().history_of_query(id);
-    match bus.messages(Stream::History, &filter, 0, MESSAGES_MAX).await {
-        Err(Error::NoStream { .. }) => Ok(Vec::new()),
-        read => read,
-    }
+/// What was read, each with when the server stored it.
+fn dated<T>(read: Vec<Read<T>>) -> Vec<(DateTime<Utc>, T)> {
+    read.into_iter()
+        .map(|(message, value)| (message.stored_at, value))
+        .collect()
 }
 
 fn status_of(explanation: &Explanation) -> &'static str {
@@ -239,7 +210,6 @@ fn line_of(moment: &Moment) -> String {
 #[cfg(test)]
 mod tests {
     use axon_protocol::{AnswerStatus, MissingPart, TaskId};
-    use chrono::Utc;
 
     use super::*;
 

@@ -185,7 +185,8 @@ fn attempts_of(event: &Event) -> Vec<(TaskId, Option<u32>)> {
     each.collect()
 }
 
-fn said_of(result: &TaskResult) -> String {
+/// How a task ended, in words.
+pub(crate) fn said_of(result: &TaskResult) -> String {
     let mut said = vec![result.status.as_str().to_owned()];
     let took = result.finished_at - result.started_at;
     said.push(format!("{:.3} s", took.as_seconds_f64()));

@@ -1,0 +1,80 @@
+//! The strategy that a query asks for by its name, whatever scores highest. Pure.
+
+use axon_protocol::SelectedStrategy;
+
+/// The selection with this strategy in front; the error names those there are.
+pub fn requested(best: SelectedStrategy, name: &str) -> Result<SelectedStrategy, String> {
+    if best.name == name {
+        let mut reasons = best.reasons;
+        reasons.insert(0, "the query asks for it".to_owned());
+        return Ok(SelectedStrategy { reasons, ..best });
+    }
+    let Some(place) = best.others.iter().position(|(other, _)| other == name) else {
+        let mut known: Vec<&str> = best.others.iter().map(|(other, _)| other.as_str()).collect();
+        known.push(&best.name);
+        known.sort_unstable();
+        return Err(format!(
+            "There is no strategy `{name}`: ask for one of {}.",
+            known.join(", ")
+        ));
+    };
+    let mut others = best.others;
+    let (name, score) = others.remove(place);
+    let reason = format!(
+        "the query asks for it, where {} scores highest ({})",
+        best.name, best.score
+    );
+    // The others keep their order: the best of all comes first.
+    others.insert(0, (best.name, best.score));
+    Ok(SelectedStrategy {
+        name,
+        score,
+        reasons: vec![reason],
+        others,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, expected: Result<(&str, f64, &str, &[&str]), &str>) {
+        let best = SelectedStrategy {
+            name: "research".to_owned(),
+            score: 1.5,
+            reasons: vec!["1 pattern matches".to_owned()],
+            others: vec![("testing".to_owned(), 0.9), ("general".to_owned(), 0.5)],
+        };
+        match (requested(best, name), expected) {
+            (Ok(selected), Ok((name, score, reason, others))) => {
+                let names: Vec<&str> = selected.others.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!((selected.name.as_str(), selected.score), (name, score));
+                assert_eq!(selected.reasons[0], reason);
+                assert_eq!(names, others);
+            }
+            (Err(error), Err(expected)) => assert_eq!(error, expected),
+            (selected, expected) => panic!("{selected:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_query_gets_the_strategy_it_asks_for() {
+        check(
+            "research",
+            Ok(("research", 1.5, "the query asks for it", &["testing", "general"])),
+        );
+        check(
+            "general",
+            Ok((
+                "general",
+                0.5,
+                "the query asks for it, where research scores highest (1.5)",
+                &["research", "testing"],
+            )),
+        );
+        check(
+            "magic",
+            Err("There is no strategy `magic`: ask for one of general, research, testing."),
+        );
+    }
+}
