@@ -12,6 +12,7 @@ mod fleet_bands;
 mod fleet_burst;
 mod fleet_chaos;
 mod fleet_command;
+mod fleet_console;
 mod fleet_crash;
 mod fleet_demo;
 mod fleet_drain;

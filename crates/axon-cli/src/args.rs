@@ -6,10 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::BenchArgs;
 use crate::command::{
-    answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, dead::DeadArgs, demo::DemoArgs, doctor::DoctorArgs,
-    drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs, history::HistoryArgs,
-    mcp::McpArgs, memory::MemoryArgs, plan::PlanArgs, queries::QueriesArgs, scale::ScaleArgs, submit::SubmitArgs,
-    tools::ToolsArgs, top::TopArgs, up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
+    answer::AnswerArgs, ask::AskArgs, cancel::CancelArgs, console::ConsoleArgs, dead::DeadArgs, demo::DemoArgs,
+    doctor::DoctorArgs, drain::DrainArgs, explain::ExplainArgs, feedback::FeedbackArgs, guard::GuardArgs,
+    history::HistoryArgs, mcp::McpArgs, memory::MemoryArgs, plan::PlanArgs, queries::QueriesArgs, scale::ScaleArgs,
+    submit::SubmitArgs, tools::ToolsArgs, top::TopArgs, up::UpArgs, watch::WatchArgs, workers::WorkersArgs,
 };
 
 /// Ask a fleet of workers questions that are too big for one, and run, watch and measure that fleet.
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// List the messages of a query, or ask it once more from what was recorded and show the difference
     History(HistoryArgs),
+    /// Ask questions of one session, and look at them, line by line
+    Console(ConsoleArgs),
     /// Say whether the answer of a query was good or bad; strategies are selected by how well they do
     Feedback(FeedbackArgs),
     /// Look at what the fleet remembers, recall it, forget it, carry it over to another fleet
@@ -117,6 +119,11 @@ impl Command {
                 | Command::Mcp(_)
                 | Command::Bench(_)
         )
+    }
+
+    /// Whether the command asks what is meant when it is interrupted.
+    pub(crate) fn hears_interrupts(&self) -> bool {
+        matches!(self, Command::Console(_))
     }
 }
 

@@ -39,6 +39,9 @@ async fn start(cli: Cli) -> anyhow::Result<Exit> {
         ..telemetry::Config::default()
     };
     let _telemetry = telemetry::init("axon", &logs)?;
+    if cli.command.hears_interrupts() {
+        return dispatch(&context, cli.command, CancellationToken::new()).await;
+    }
     let mut exit = Exit::Unexpected;
     let slot = &mut exit;
     let running = |stop: CancellationToken| async move {
@@ -65,6 +68,7 @@ async fn dispatch(context: &Context, command: Command, stop: CancellationToken) 
         Command::Queries(args) => command::queries::run(context, args).await,
         Command::Explain(args) => command::explain::run(context, args).await,
         Command::History(args) => command::history::run(context, args, stop).await,
+        Command::Console(args) => command::console::run(context, args).await,
         Command::Feedback(args) => command::feedback::run(context, args).await,
         Command::Memory(args) => command::memory::run(context, args).await,
         Command::Workers(args) => command::workers::run(context, args).await,

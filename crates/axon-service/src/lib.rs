@@ -22,5 +22,5 @@ pub use health::Health;
 pub use registry::RegistryConfig;
 pub use retry::{RetryPolicy, retry_delay};
 pub use secret::Secret;
-pub use shutdown::{Leash, run_on_leash, run_until_signal};
+pub use shutdown::{Interrupts, Leash, run_on_leash, run_until_signal};
 pub use telemetry::Telemetry;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,27 @@ impl Leash {
         };
         let mut ignored = [0; 256];
         while receiver.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
+    }
+}
+
+/// Ctrl-C at a program that asks what is meant by it. From the first listening on the process does not end by it; SIGTERM
+/// ends it as ever, so that nothing may be held.
+#[derive(Debug)]
+pub struct Interrupts(Signal);
+
+impl Interrupts {
+    /// Begins to listen.
+    pub fn listen() -> anyhow::Result<Self> {
+        signal(SignalKind::interrupt())
+            .map(Self)
+            .context("cannot listen for SIGINT")
+    }
+
+    /// Comes with the next one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -23,6 +23,18 @@ pub(crate) struct FeedbackArgs {
     feedback: Mark,
 }
 
+impl FeedbackArgs {
+    pub(crate) fn good(id: String) -> Self {
+        let feedback = Mark::Good;
+        Self { id, feedback }
+    }
+
+    pub(crate) fn bad(id: String) -> Self {
+        let feedback = Mark::Bad;
+        Self { id, feedback }
+    }
+}
+
 /// Good or bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Mark {

@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod ask;
 pub(crate) mod cancel;
+pub(crate) mod console;
 pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod doctor;

@@ -24,7 +24,12 @@ pub(crate) async fn run(context: &Context, args: PlanArgs) -> anyhow::Result<Exi
     let question = Question::prepare(args.question).await?;
     let bus = context.connect().await?;
     check_streams(&bus).await?;
-    let plan = planned(context, &bus, &question).await?;
+    show(context, &bus, &question).await
+}
+
+/// Prints what a lead plans for a question.
+pub(crate) async fn show(context: &Context, bus: &Bus, question: &Question) -> anyhow::Result<Exit> {
+    let plan = planned(context, bus, question).await?;
     if context.json {
         output::json(&plan)?;
     } else {
