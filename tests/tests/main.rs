@@ -37,3 +37,4 @@ mod fleet_supervisor;
 mod fleet_takeover;
 mod harness;
 mod house;
+mod working_memory;

@@ -361,9 +361,22 @@ impl Bus {
             ..Default::default()
         };
         match self.inner.js.create_key_value(config).await {
+            Ok(created) if bucket == Bucket::Working => self.drop_oldest(&created).await,
             Ok(_) => Ok(()),
             Err(_) if self.inner.js.get_key_value(&name).await.is_ok() => Ok(()),
             Err(error) => Err(Error::server(format!("creating the bucket {name}"), error)),
+        }
+    }
+
+    /// Has a full bucket drop its oldest values instead of refusing new ones, which the client cannot declare.
+    async fn drop_oldest(&self, created: &kv::Store) -> Result<(), Error> {
+        let dropping = stream::Config {
+            discard: stream::DiscardPolicy::Old,
+            ..created.stream.cached_info().config.clone()
+        };
+        match self.inner.js.update_stream(dropping).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::server(format!("changing the bucket {}", created.name), error)),
         }
     }
 

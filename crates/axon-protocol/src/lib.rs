@@ -21,6 +21,7 @@ mod subject;
 mod synthesis;
 mod task;
 mod words;
+mod working;
 
 pub use analysis::{Analysis, Complexity, Shape};
 pub use answer::{
@@ -47,3 +48,4 @@ pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskS
 pub use synthesis::{ResultReference, SynthesisRequest};
 pub use task::{RunStatistics, Task, TaskResult, TaskStatus, Upstream, Usage};
 pub use words::counted;
+pub use working::{CallMemory, Fact, QueryFacts};

@@ -119,6 +119,20 @@ pub struct RunStatistics {
     pub lower_bound_ms: f64,
     /// `parallel / lower bound`: 1.0 is optimal.
     pub makespan_ratio: f64,
+    /// Calls that were answered from working memory. The durations above are those of the answers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calls_remembered: u64,
+    /// What these calls took when they were made, beyond what the answers took, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub saved_by_memory_ms: f64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_nothing(duration_ms: &f64) -> bool {
+    *duration_ms == 0.0
 }
 
 impl RunStatistics {
@@ -140,6 +154,22 @@ impl RunStatistics {
             } else {
                 1.0
             },
+            calls_remembered: 0,
+            saved_by_memory_ms: 0.0,
+        }
+    }
+
+    /// The figures of two runs, one after the other.
+    pub fn then(&self, next: &Self) -> Self {
+        Self {
+            calls_remembered: self.calls_remembered + next.calls_remembered,
+            saved_by_memory_ms: self.saved_by_memory_ms + next.saved_by_memory_ms,
+            ..Self::new(
+                self.sequential_ms + next.sequential_ms,
+                self.parallel_ms + next.parallel_ms,
+                self.critical_path_ms + next.critical_path_ms,
+                self.lower_bound_ms + next.lower_bound_ms,
+            )
         }
     }
 }

@@ -28,6 +28,8 @@ pub fn each(visit: &mut impl Visit) {
     visit.message("strategy_statistics", &strategy_statistics());
     visit.message("episode", &episode());
     visit.message("key_pause", &KeyPause { until: at(60) });
+    visit.message("call_memory", &call_memory());
+    visit.message("query_facts", &query_facts());
 }
 
 /// What is done with each sample.
@@ -209,6 +211,8 @@ fn task_result() -> TaskResult {
             critical_path_ms: 100.0,
             lower_bound_ms: 100.0,
             makespan_ratio: 1.005,
+            calls_remembered: 2,
+            saved_by_memory_ms: 250.5,
         },
         worker: Some(WorkerId::new("investigator-0123456789").expect("an id")),
         attempt: 2,
@@ -562,5 +566,24 @@ fn episode() -> Episode {
         summary: "Most likely: `parse_header` indexes an empty slice (`src/parse.rs:4`).".to_owned(),
         places: vec!["src/parse.rs".to_owned()],
         at: at(3),
+    }
+}
+
+fn call_memory() -> CallMemory {
+    CallMemory::Made {
+        by: WorkerId::new("reviewer-0123456789").expect("an id"),
+        result: json!({ "files": 3 }),
+        took_ms: 412.5,
+    }
+}
+
+fn query_facts() -> QueryFacts {
+    QueryFacts {
+        facts: vec![Fact {
+            task: task_id("t1"),
+            claim: "load panics when the file is missing".to_owned(),
+            places: vec!["src/settings.rs:7".to_owned()],
+            confidence: 0.9,
+        }],
     }
 }
