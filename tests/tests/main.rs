@@ -30,6 +30,7 @@ mod fleet_missing;
 mod fleet_operate;
 mod fleet_python;
 mod fleet_query;
+mod fleet_remember;
 mod fleet_retry;
 mod fleet_same_id;
 mod fleet_scale;

@@ -80,6 +80,11 @@ impl Tape {
         })
     }
 
+    /// Whether anything is recorded or played.
+    pub fn is_in_use(&self) -> bool {
+        self.recorder.is_some() || self.player.is_some()
+    }
+
     /// The recorded reply; `None` where nothing is played. What was never recorded is an error, not a call.
     pub(crate) fn reply(&self, request: &Request) -> Option<Result<Reply, Error>> {
         let mut played = self.player.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,8 +16,10 @@ pub const QUERIES_WAITING: &str = "axon_queries_waiting";
 pub const TASK_QUEUE_WAIT_SECONDS: &str = "axon_task_queue_wait_seconds";
 /// Time from the start of a task to its outcome, by `route`.
 pub const TASK_DURATION_SECONDS: &str = "axon_task_duration_seconds";
-/// Time of one tool call, by `tool`.
+/// Time of one tool call that was made, not remembered, by `tool`.
 pub const TOOL_DURATION_SECONDS: &str = "axon_tool_duration_seconds";
+/// Calls of deterministic tools by `source` (made, local, shared): made now, known to this process, or made by another one.
+pub const WORKING_MEMORY_CALLS_TOTAL: &str = "axon_working_memory_calls_total";
 /// Finished tasks by `outcome`.
 pub const TASKS_TOTAL: &str = "axon_tasks_total";
 /// Started tasks by `cause` (first, retry, redelivery, speculation).
@@ -140,7 +142,13 @@ pub const ALL: &[Metric] = &[
         TOOL_DURATION_SECONDS,
         Kind::Histogram,
         Unit::Seconds,
-        "Time of one tool call",
+        "Time of one tool call that was made, not remembered",
+    ),
+    metric(
+        WORKING_MEMORY_CALLS_TOTAL,
+        Kind::Counter,
+        Unit::Count,
+        "Calls of deterministic tools by where their results come from",
     ),
     metric(TASKS_TOTAL, Kind::Counter, Unit::Count, "Finished tasks by outcome"),
     metric(TASK_STARTS_TOTAL, Kind::Counter, Unit::Count, "Started tasks by cause"),

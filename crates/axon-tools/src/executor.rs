@@ -1,12 +1,14 @@
 //! Runs the tool calls of a task as a graph: every call starts as soon as its inputs are there and a slot is free, the one
 //! with the longest path behind it first. It never waits for a whole stage, and never starts a call that is not allowed.
 
+mod memory;
 mod schedule;
 mod statistics;
 
 use std::collections::HashMap;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +28,9 @@ use crate::{
     CallContext, Config, ErrorKind, Graph, GraphError, OUTPUT_BYTES_MAX, Tool, ToolError, Toolbox, allowed, json_bytes,
     mcp,
 };
-use schedule::Schedule;
+use memory::key_of;
+pub use memory::{Answer, MemorableCall, Memory};
+use schedule::{End, Schedule};
 
 /// Weight of the latest duration in the moving mean of a tool's durations.
 const ESTIMATE_WEIGHT: f64 = 0.2;
@@ -38,6 +42,8 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Executor {
     inner: Arc<Inner>,
+    /// What is asked before a deterministic call is made.
+    memory: Option<Arc<dyn Memory>>,
 }
 
 struct Inner {
@@ -106,8 +112,11 @@ pub struct CallOutcome {
     pub started: Duration,
     /// How long it took, all tries and the delays between them included.
     pub duration: Duration,
-    /// How many times it was tried.
+    /// How many times it was tried; 1 where it was remembered.
     pub attempts: u32,
+    /// How long making it took once, where it was answered from memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered: Option<Duration>,
 }
 
 impl CallOutcome {
@@ -181,7 +190,14 @@ impl Executor {
                 slots,
                 means: Mutex::default(),
             }),
+            memory: None,
         }
+    }
+
+    /// The same executor, asking this memory before it makes a call whose result depends on nothing else.
+    pub fn remembering(mut self, memory: Arc<dyn Memory>) -> Self {
+        self.memory = Some(memory);
+        self
     }
 
     /// The tools.
@@ -304,21 +320,23 @@ impl Executor {
             // Nothing to order: spare the lock.
             return vec![0.0; graph.calls().len()];
         }
-        let means = self.inner.means.lock().unwrap_or_else(PoisonError::into_inner);
         let estimate = |call: &ToolCall| {
             let tool = self.inner.toolbox.get(&call.tool_name);
-            let told = tool
-                .as_ref()
-                .and_then(|tool| tool.estimate(&call.params))
-                .map(milliseconds);
-            told.or_else(|| means.get(&call.tool_name).copied())
-                .or_else(|| tool.map(|tool| milliseconds(tool.cost().typical())))
-                .unwrap_or_default()
+            tool.map_or(0.0, |tool| self.expected_ms(tool.as_ref(), &call.params))
         };
         graph.calls().iter().map(estimate).collect()
     }
 
-    /// Runs one call with all its tries. It holds its slot while it waits for its next try.
+    /// How long making a call is expected to take, in milliseconds.
+    fn expected_ms(&self, tool: &dyn Tool, params: &Value) -> f64 {
+        let means = self.inner.means.lock().unwrap_or_else(PoisonError::into_inner);
+        tool.estimate(params)
+            .map(milliseconds)
+            .or_else(|| means.get(tool.name()).copied())
+            .unwrap_or_else(|| milliseconds(tool.cost().typical()))
+    }
+
+    /// Has one call answered, from memory or by making it. It holds its slot while it waits for others.
     async fn execute(
         &self,
         graph: &Graph,
@@ -330,52 +348,82 @@ impl Executor {
     ) -> Tried {
         let call = &graph.calls()[index];
         let started = Instant::now();
+        let attempts = AtomicU32::new(0);
+        let tool = self.inner.toolbox.get(&call.tool_name);
+        let answer = match (params, &tool) {
+            (Err(error), _) => Answer::made(Err(error)),
+            (Ok(_), None) => Answer::made(Err(ToolError::permanent(format!(
+                "there is no tool `{}`",
+                call.tool_name
+            )))),
+            (Ok(params), Some(tool)) => {
+                let memorable = self.memory.as_ref().and_then(|memory| {
+                    let call = MemorableCall {
+                        key: key_of(tool.as_ref(), &params, context)?,
+                        expected: Duration::from_secs_f64(self.expected_ms(tool.as_ref(), &params) / 1000.0),
+                        deadline: context.deadline,
+                    };
+                    Some((memory, call))
+                });
+                let make = self.make(call, tool.as_ref(), params, context, &attempts, on_event);
+                match memorable {
+                    Some((memory, call)) => memory.answer(&call, make.boxed()).await,
+                    None => Answer::made(make.await),
+                }
+            }
+        };
+        drop(slot);
+        let duration = started.elapsed();
+        let tried = attempts.load(Ordering::Relaxed);
+        if let Some(tool) = tool.filter(|_| tried > 0) {
+            metrics::histogram!(TOOL_DURATION_SECONDS, "tool" => tool.label().to_owned())
+                .record(duration.as_secs_f64());
+        }
+        Tried {
+            index,
+            attempts: if answer.remembered.is_some() { 1 } else { tried },
+            duration,
+            answer,
+        }
+    }
+
+    /// Makes one call, with all its tries and the delays between them.
+    async fn make(
+        &self,
+        call: &ToolCall,
+        tool: &dyn Tool,
+        params: Value,
+        context: &CallContext,
+        attempts: &AtomicU32,
+        on_event: &(impl Fn(ToolEvent<'_>) + Send + Sync),
+    ) -> Result<Value, ToolError> {
         let policy = RetryPolicy {
             initial: Duration::from_millis(self.inner.config.retry_delay_ms),
             factor: 2.0,
             delay_max: RETRY_DELAY_MAX,
             jitter: 0.0,
         };
-        let mut attempts = 0;
-        let tool = self.inner.toolbox.get(&call.tool_name);
-        let result = match (params, &tool) {
-            (Err(error), _) => Err(error),
-            (Ok(_), None) => Err(ToolError::permanent(format!("there is no tool `{}`", call.tool_name))),
-            (Ok(params), Some(tool)) => loop {
-                attempts += 1;
-                let retries_left = self.inner.config.transient_retries.saturating_sub(attempts - 1);
-                let outcome = self.try_once(tool.as_ref(), params.clone(), context).await;
-                match outcome {
-                    Err(error) if error.kind == ErrorKind::Transient && retries_left > 0 => {
-                        let delay = retry_delay(policy, attempts);
-                        if context
-                            .deadline
-                            .is_some_and(|deadline| Instant::now() + delay >= deadline)
-                        {
-                            break Err(error);
-                        }
-                        on_event(ToolEvent::Retrying {
-                            call,
-                            attempt: attempts,
-                            error: &error,
-                        });
-                        sleep(delay).await;
+        loop {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+            let retries_left = self.inner.config.transient_retries.saturating_sub(attempt - 1);
+            match self.try_once(tool, params.clone(), context).await {
+                Err(error) if error.kind == ErrorKind::Transient && retries_left > 0 => {
+                    let delay = retry_delay(policy, attempt);
+                    if context
+                        .deadline
+                        .is_some_and(|deadline| Instant::now() + delay >= deadline)
+                    {
+                        return Err(error);
                     }
-                    outcome => break outcome,
+                    on_event(ToolEvent::Retrying {
+                        call,
+                        attempt,
+                        error: &error,
+                    });
+                    sleep(delay).await;
                 }
-            },
-        };
-        drop(slot);
-        let duration = started.elapsed();
-        if let Some(tool) = tool.filter(|_| attempts > 0) {
-            metrics::histogram!(TOOL_DURATION_SECONDS, "tool" => tool.label().to_owned())
-                .record(duration.as_secs_f64());
-        }
-        Tried {
-            index,
-            attempts,
-            duration,
-            result,
+                outcome => return outcome,
+            }
         }
     }
 
@@ -416,17 +464,25 @@ impl Executor {
             index,
             attempts,
             duration,
-            result,
+            answer: Answer { result, remembered },
         } = tried;
         let status = match result {
             Ok(value) => {
-                self.learn(&schedule.call(index).tool_name, milliseconds(duration));
+                if remembered.is_none() {
+                    self.learn(&schedule.call(index).tool_name, milliseconds(duration));
+                }
                 CallStatus::Done(value)
             }
             Err(error) if error.kind == ErrorKind::Cancelled && context.cancel.is_cancelled() => CallStatus::Cancelled,
             Err(error) => CallStatus::Failed(error),
         };
-        schedule.finish(index, status, attempts, duration);
+        let end = End {
+            status,
+            attempts,
+            duration,
+            remembered,
+        };
+        schedule.finish(index, end);
     }
 
     fn learn(&self, tool: &str, duration_ms: f64) {
@@ -445,7 +501,7 @@ struct Tried {
     index: usize,
     attempts: u32,
     duration: Duration,
-    result: Result<Value, ToolError>,
+    answer: Answer,
 }
 
 /// What to configure, to have a tool that is missing.
@@ -469,6 +525,9 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+#[cfg(test)]
+#[path = "executor/memory_tests.rs"]
+mod memory_tests;
 #[cfg(test)]
 #[path = "executor/tests.rs"]
 mod tests;

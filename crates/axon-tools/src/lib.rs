@@ -25,7 +25,7 @@ mod testing;
 pub use command::CommandConfig;
 pub use config::{CacheConfig, Config, ConfigError, PROCESS_TOOLS_MAX};
 pub use evidence::{EvidenceError, QUOTE_LINES_MAX, cite, verify};
-pub use executor::{CallOutcome, CallStatus, Executor, Refusal, Run, ToolEvent};
+pub use executor::{Answer, CallOutcome, CallStatus, Executor, MemorableCall, Memory, Refusal, Run, ToolEvent};
 pub use graph::{CALLS_MAX, Graph, GraphError};
 pub use mcp::McpConfig;
 pub use tool::{

@@ -36,6 +36,12 @@ pub trait Tool: Send + Sync {
         true
     }
 
+    /// Whether it returns the same for the same parameters, workspace and scope, wherever and whenever it is called. What it
+    /// returned may then be remembered.
+    fn deterministic(&self) -> bool {
+        false
+    }
+
     /// Whether the configuration of this process lets anybody call it. One that is not permitted says so when it is called.
     fn permitted(&self) -> bool {
         true

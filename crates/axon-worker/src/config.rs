@@ -48,6 +48,9 @@ pub struct Config {
     /// Attempts after which finished parts of a task are reported instead of being done once more; the same as
     /// `lead.max_attempts`. Default: 3.
     pub max_attempts: u32,
+    /// Bytes of results of tools that it keeps in its memory, beside what all workers share; 0 remembers and shares nothing.
+    /// Default: 16 MiB.
+    pub working_memory_bytes: usize,
     /// Seconds between two looks at every queue, varied by ± 30 %; new tasks are heard of at once, this finds what was
     /// missed. Default: 10.
     pub sweep_interval_s: u64,
@@ -65,6 +68,7 @@ impl Default for Config {
             poison_starts: 2,
             max_deliveries: 20,
             max_attempts: 3,
+            working_memory_bytes: 16 << 20,
             sweep_interval_s: 10,
         }
     }

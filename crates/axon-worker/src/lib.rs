@@ -13,6 +13,7 @@ mod permits;
 mod routes;
 mod runtime;
 
+mod memory;
 mod poison;
 mod replay;
 mod starts;

@@ -1,8 +1,9 @@
 //! What is done for a task: its explicit tool calls, or an investigation of its workspace. It stays within the delegation,
 //! and reports facts; it neither publishes results nor decides what becomes of the task.
 
-use axon_bus::{Error as BusError, Objects};
-use axon_protocol::{Event, EventKind, Finding, ObjectBucket, RunStatistics, Task, TaskStatus, ToolCall, Usage};
+use axon_bus::{Bus, Error as BusError, Objects};
+use axon_memory::{SharedFacts, WorkingMemory};
+use axon_protocol::{Event, EventKind, Fact, Finding, ObjectBucket, RunStatistics, Task, TaskStatus, ToolCall, Usage};
 use axon_tools::{
     CacheConfig, CacheError, CallContext, CallOutcome, CallStatus, ErrorKind, Executor, Graph, Run, ToolEvent,
     Workspace, WorkspaceCache, json_bytes,
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::analyst::{self, Investigation, Progress};
+use crate::memory::Remembering;
 use crate::task::{Context, Job, announce};
 use crate::verdict::{Facts, Failure, Stop};
 
@@ -23,6 +25,8 @@ use crate::verdict::{Facts, Failure, Stop};
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Events of one task that may wait to be published; further ones are left out.
 const EVENTS_WAITING_MAX: usize = 1024;
+/// Facts of one task that may wait to be told to others; further ones are left out.
+const FACTS_WAITING_MAX: usize = 64;
 
 /// Time kept for writing findings down before an execution has to end: a tenth of it, at most this.
 const CONCLUDE_MARGIN: Duration = Duration::from_secs(1);
@@ -54,9 +58,11 @@ impl Report {
     }
 }
 
-/// The tools of a worker and the workspaces it has unpacked.
+/// The tools of a worker, the workspaces it has unpacked, and what it knows together with others.
 pub(crate) struct Workshop {
     executor: Executor,
+    /// What calls returned, and what the workers of a query found; absent where nothing is remembered.
+    memory: Option<(WorkingMemory, SharedFacts)>,
     /// Investigates with a model; absent where the analyst does.
     agent: Option<Agent>,
     cache: CacheConfig,
@@ -65,9 +71,20 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    pub(crate) fn new(executor: Executor, agent: Option<Agent>, cache: CacheConfig, bus: &axon_bus::Bus) -> Self {
+    /// With the tools of the executor, and the working memory of the fleet where there is one.
+    pub(crate) fn new(
+        executor: Executor,
+        memory: Option<WorkingMemory>,
+        agent: Option<Agent>,
+        cache: CacheConfig,
+        bus: &Bus,
+    ) -> Self {
         Self {
-            executor,
+            executor: match &memory {
+                Some(memory) => executor.remembering(Arc::new(Remembering::new(memory.clone()))),
+                None => executor,
+            },
+            memory: memory.map(|memory| (memory, SharedFacts::new(bus))),
             agent,
             cache,
             workspaces: OnceCell::new(),
@@ -75,8 +92,12 @@ impl Workshop {
         }
     }
 
-    /// Lets go of the workspaces that no task uses; they stay on disk.
+    /// Lets go of the workspaces that no task uses, which stay on disk, and of what is remembered here; the fleet still
+    /// remembers it.
     pub(crate) fn release_idle(&self) {
+        if let Some((memory, _)) = &self.memory {
+            memory.release();
+        }
         if let Some(workspaces) = self.workspaces.get() {
             workspaces.release_idle();
         }
@@ -139,7 +160,7 @@ impl Workshop {
         let on_event = |event: ToolEvent<'_>| {
             if let ToolEvent::Ended { outcome } = event {
                 // Events inform: when too many wait, the latest are left out.
-                let _ = events.try_send(tool_call_event(context, task, outcome));
+                let _ = events.try_send(progress_event(context, task, Progress::ended(outcome)));
             }
         };
         announcing(context, self.call(task, &call_context, on_event), waiting).await
@@ -174,22 +195,27 @@ impl Workshop {
         let left = stop_at.saturating_duration_since(Instant::now());
         call_context.deadline = Some(stop_at - CONCLUDE_MARGIN.min(left / 10));
         let (events, waiting) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (facts, told) = mpsc::channel(FACTS_WAITING_MAX);
         let mut found = Vec::new();
-        let mut sink = |progress: Progress| {
-            if let Progress::Found(finding) = &progress {
-                found.push((**finding).clone());
-            }
-            // Events inform: when too many wait, the latest are left out.
-            let _ = events.try_send(progress_event(context, task, progress));
-        };
-        let investigating = async {
+        let finds = &mut found;
+        let investigating = async move {
+            // The channel of facts ends with this block, and so does telling them.
+            let mut sink = |progress: Progress| {
+                if let Progress::Found(finding) = &progress {
+                    finds.push((**finding).clone());
+                    let _ = facts.try_send(Fact::from(finding.as_ref()));
+                }
+                // Events inform: when too many wait, the latest are left out.
+                let _ = events.try_send(progress_event(context, task, progress));
+            };
             tokio::select! {
                 investigation = self.look(task, workspace, &call_context, &mut sink) => Some(investigation),
                 () = tokio::time::sleep_until(stop_at) => None,
                 () = stopped_for_long(job) => None,
             }
         };
-        match announcing(context, investigating, waiting).await {
+        let announced = announcing(context, investigating, waiting);
+        match tokio::join!(announced, self.tell(task, told)).0 {
             Some(investigation) => report_investigation(investigation),
             None => Report {
                 facts: Facts {
@@ -203,6 +229,17 @@ impl Workshop {
         }
     }
 
+    /// Tells the other workers of the query what is found, as it is found.
+    async fn tell(&self, task: &Task, mut found: mpsc::Receiver<Fact>) {
+        let mut facts = Vec::new();
+        while found.recv_many(&mut facts, FACTS_WAITING_MAX).await > 0 {
+            let facts = std::mem::take(&mut facts);
+            if let Some((_, shared)) = &self.memory {
+                shared.tell(&task.query_id, facts).await;
+            }
+        }
+    }
+
     /// With a model where there is one, as an analyst otherwise.
     async fn look(
         &self,
@@ -212,7 +249,10 @@ impl Workshop {
         sink: &mut (dyn FnMut(Progress) + Send),
     ) -> Investigation {
         match &self.agent {
-            Some(agent) => Box::pin(agent.investigate(task, workspace, &self.executor, context, sink)).await,
+            Some(agent) => {
+                let facts = self.memory.as_ref().map(|(_, facts)| facts);
+                Box::pin(agent.investigate(task, workspace, &self.executor, context, facts, sink)).await
+            }
             None => analyst::investigate(task, workspace, &self.executor, context, sink).await,
         }
     }
@@ -264,29 +304,6 @@ async fn announcing<T>(context: &Context, work: impl Future<Output = T>, mut wai
     output
 }
 
-fn tool_call_event(context: &Context, task: &Task, outcome: &CallOutcome) -> Event {
-    let status = match &outcome.status {
-        CallStatus::Done(_) => "done",
-        CallStatus::Failed(_) => "failed",
-        CallStatus::Skipped(_) => "skipped",
-        CallStatus::Cancelled => "cancelled",
-    };
-    Event {
-        query_id: task.query_id.clone(),
-        kind: EventKind::ToolCall,
-        at: Utc::now(),
-        task_id: Some(task.delegation.task_id.clone()),
-        by: context.id.to_string(),
-        message: format!("{} {status}", outcome.tool),
-        data: json!({
-            "call": outcome.tool_id,
-            "tool": outcome.tool,
-            "status": status,
-            "duration_ms": outcome.duration.as_secs_f64() * 1000.0,
-        }),
-    }
-}
-
 fn progress_event(context: &Context, task: &Task, progress: Progress) -> Event {
     let (kind, message, data) = match progress {
         Progress::Round { round, calls } => (
@@ -297,15 +314,17 @@ fn progress_event(context: &Context, task: &Task, progress: Progress) -> Event {
         Progress::ToolEnded {
             tool_id,
             tool,
-            succeeded,
+            status,
             duration_ms,
+            remembered_ms,
         } => {
-            let status = if succeeded { "done" } else { "failed" };
-            (
-                EventKind::ToolCall,
-                format!("{tool} {status}"),
-                json!({ "call": tool_id, "tool": tool, "status": status, "duration_ms": duration_ms }),
-            )
+            let mut data = json!({ "call": tool_id, "tool": tool, "status": status, "duration_ms": duration_ms });
+            let mut message = format!("{tool} {status}");
+            if let Some(made_ms) = remembered_ms {
+                message.push_str(" from memory");
+                data["remembered_ms"] = json!(made_ms);
+            }
+            (EventKind::ToolCall, message, data)
         }
         Progress::Found(finding) => (
             EventKind::Finding,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axon_bus::{Bus, Error, Sweep};
+use axon_memory::WorkingMemory;
 use axon_protocol::WorkerId;
 use axon_service::{Health, RegistryConfig};
 use axon_tools::{CacheConfig, Executor};
@@ -87,8 +88,12 @@ impl Worker {
             metrics,
             started_at: Utc::now(),
         };
+        let memory = match config.working_memory_bytes {
+            0 => None,
+            bytes_max => Some(WorkingMemory::new(&bus, id.clone(), bytes_max)),
+        };
         let context = Arc::new(Context {
-            workshop: Workshop::new(executor, agent, cache, &bus),
+            workshop: Workshop::new(executor, memory, agent, cache, &bus),
             meters: Meters::new(),
             leaving: CancellationToken::new(),
             id,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message};
-use axon_memory::{DEFAULT_LIMITS, Episodes, Predictor, Strategies};
+use axon_memory::{DEFAULT_LIMITS, Episodes, Predictor, SharedFacts, Strategies};
 use axon_protocol::{
     Bucket, Control, Episode, Format, PlanRecord, QueryId, Recalled, StrategyDefinition, StrategyStatistics, Stream,
 };
@@ -258,6 +258,7 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     if planned {
         plans.delete(id.as_str()).await?;
     }
+    let facts = SharedFacts::new(bus).forget(id).await?;
     if !answered && removed == kept::Removed::default() && episodes + events + tasks == 0 {
         return Err(unknown(id));
     }
@@ -268,20 +269,21 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     bus.flush().await?;
     let deleted = json!({
         "id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned, "queries": removed.queries,
-        "dead_letters": removed.letters, "artifacts": removed.artifacts,
+        "dead_letters": removed.letters, "artifacts": removed.artifacts, "facts": facts,
     });
     if context.json {
         output::json(&deleted)?;
     } else {
         let plan = if planned { "its plan, " } else { "" };
         output::line(&format!(
-            "forgotten: {plan}{}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire by \
+            "forgotten: {plan}{}, {}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire by \
              themselves, because they keep it from being carried out twice; the statistics of its strategy keep the count",
             counted(episodes as usize, "episode"),
             counted(events as usize, "event"),
             counted(tasks as usize + removed.queries, "history message"),
             counted(removed.letters, "dead letter"),
             counted(removed.artifacts, "large part"),
+            counted(facts, "shared fact"),
         ))?;
     }
     Ok(Exit::Success)

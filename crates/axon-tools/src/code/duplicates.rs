@@ -363,6 +363,10 @@ impl Tool for Duplicates {
         schema_of::<DuplicatesParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

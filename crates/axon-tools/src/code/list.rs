@@ -105,6 +105,10 @@ impl Tool for List {
         schema_of::<ListParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     async fn call(&self, context: &CallContext, params: Value) -> Result<Value, ToolError> {
         let params: ListParams = parse_params(self.name(), params)?;
         super::to_value(&run(&Files::open(context, &params.paths)?, &params)?)

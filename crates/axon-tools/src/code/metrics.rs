@@ -408,6 +408,10 @@ impl Tool for Metrics {
         schema_of::<MetricsParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

@@ -198,6 +198,10 @@ impl Tool for Outline {
         schema_of::<OutlineParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

@@ -420,6 +420,10 @@ impl Tool for Rank {
         schema_of::<RankParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

@@ -110,6 +110,10 @@ impl Tool for Read {
         schema_of::<ReadParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     async fn call(&self, context: &CallContext, params: Value) -> Result<Value, ToolError> {
         let params: ReadParams = parse_params(self.name(), params)?;
         super::to_value(&run(

@@ -217,6 +217,10 @@ impl Tool for Search {
         schema_of::<SearchParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

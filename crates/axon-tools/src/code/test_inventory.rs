@@ -415,6 +415,10 @@ impl Tool for Tests {
         schema_of::<TestsParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

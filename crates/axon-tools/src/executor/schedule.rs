@@ -26,6 +26,26 @@ pub(super) struct Schedule<'g> {
 /// Longest path first, then the higher priority, then the order of the plan.
 type Ready = (u64, u8, Reverse<usize>);
 
+/// How a call ended.
+pub(super) struct End {
+    pub(super) status: CallStatus,
+    pub(super) attempts: u32,
+    pub(super) duration: Duration,
+    pub(super) remembered: Option<Duration>,
+}
+
+impl End {
+    /// Nobody made it, or not to its end.
+    fn unmade(status: CallStatus, attempts: u32, duration: Duration) -> Self {
+        Self {
+            status,
+            attempts,
+            duration,
+            remembered: None,
+        }
+    }
+}
+
 enum State {
     Waiting,
     Running { started: Duration },
@@ -84,9 +104,9 @@ impl<'g> Schedule<'g> {
     }
 
     /// Takes the outcome of a running call: what it kept waiting becomes ready, or is skipped if it failed.
-    pub(super) fn finish(&mut self, index: usize, status: CallStatus, attempts: u32, duration: Duration) {
-        let succeeded = matches!(status, CallStatus::Done(_));
-        self.end(index, status, attempts, duration);
+    pub(super) fn finish(&mut self, index: usize, end: End) {
+        let succeeded = matches!(end.status, CallStatus::Done(_));
+        self.end(index, end);
         if !succeeded {
             self.skip_dependents(index);
             return;
@@ -104,7 +124,8 @@ impl<'g> Schedule<'g> {
         self.ready.clear();
         for index in 0..self.states.len() {
             if matches!(self.states[index], State::Waiting) {
-                self.end(index, CallStatus::Skipped(reason.to_owned()), 0, Duration::ZERO);
+                let status = CallStatus::Skipped(reason.to_owned());
+                self.end(index, End::unmade(status, 0, Duration::ZERO));
             }
         }
     }
@@ -114,9 +135,10 @@ impl<'g> Schedule<'g> {
         self.ready.clear();
         for index in 0..self.states.len() {
             match self.states[index] {
-                State::Waiting => self.end(index, CallStatus::Cancelled, 0, Duration::ZERO),
+                State::Waiting => self.end(index, End::unmade(CallStatus::Cancelled, 0, Duration::ZERO)),
                 State::Running { started } => {
-                    self.end(index, CallStatus::Cancelled, 1, now.saturating_sub(started));
+                    let duration = now.saturating_sub(started);
+                    self.end(index, End::unmade(CallStatus::Cancelled, 1, duration));
                 }
                 State::Ended(_) => {}
             }
@@ -164,14 +186,15 @@ impl<'g> Schedule<'g> {
             let reason = format!("it needs `{}`, which {how}", self.call(cause).tool_id);
             for &dependent in self.graph.dependents(cause) {
                 if matches!(self.states[dependent], State::Waiting) {
-                    self.end(dependent, CallStatus::Skipped(reason.clone()), 0, Duration::ZERO);
+                    let status = CallStatus::Skipped(reason.clone());
+                    self.end(dependent, End::unmade(status, 0, Duration::ZERO));
                     causes.push(dependent);
                 }
             }
         }
     }
 
-    fn end(&mut self, index: usize, status: CallStatus, attempts: u32, duration: Duration) {
+    fn end(&mut self, index: usize, end: End) {
         let started = match self.states[index] {
             State::Running { started } => started,
             State::Waiting | State::Ended(_) => Duration::ZERO,
@@ -180,10 +203,11 @@ impl<'g> Schedule<'g> {
         self.states[index] = State::Ended(CallOutcome {
             tool_id: call.tool_id.clone(),
             tool: call.tool_name.clone(),
-            status,
+            status: end.status,
             started,
-            duration,
-            attempts,
+            duration: end.duration,
+            attempts: end.attempts,
+            remembered: end.remembered,
         });
         self.unreported.push(index);
     }

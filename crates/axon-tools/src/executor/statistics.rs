@@ -19,5 +19,16 @@ pub(super) fn of(graph: &Graph, outcomes: &[CallOutcome], slots: usize) -> RunSt
     let parallel_ms = milliseconds(last.saturating_sub(first));
     let critical_path_ms = graph.critical_path(&durations);
     let lower_bound_ms = critical_path_ms.max(sequential_ms / slots.max(1) as f64);
-    RunStatistics::new(sequential_ms, parallel_ms, critical_path_ms, lower_bound_ms)
+    let remembered = || {
+        outcomes
+            .iter()
+            .filter_map(|outcome| Some((outcome.remembered?, outcome.duration)))
+    };
+    RunStatistics {
+        calls_remembered: remembered().count() as u64,
+        saved_by_memory_ms: remembered()
+            .map(|(made, answered)| milliseconds(made.saturating_sub(answered)))
+            .sum(),
+        ..RunStatistics::new(sequential_ms, parallel_ms, critical_path_ms, lower_bound_ms)
+    }
 }

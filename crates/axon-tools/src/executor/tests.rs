@@ -9,10 +9,10 @@ use super::*;
 
 /// What the tools of these tests count.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     running: AtomicUsize,
     most: AtomicUsize,
-    calls: AtomicUsize,
+    pub(super) calls: AtomicUsize,
 }
 
 /// Sleeps `ms`, counting how many do so at once; `ms` is not told beforehand.
@@ -100,7 +100,7 @@ impl Tool for Wild {
     }
 }
 
-fn executor(change: impl FnOnce(&mut Config)) -> (Executor, Arc<Counts>) {
+pub(super) fn executor(change: impl FnOnce(&mut Config)) -> (Executor, Arc<Counts>) {
     let counts = Arc::new(Counts::default());
     let mut config = Config::default();
     change(&mut config);
@@ -111,7 +111,7 @@ fn executor(change: impl FnOnce(&mut Config)) -> (Executor, Arc<Counts>) {
     (Executor::new(config, Arc::new(toolbox)), counts)
 }
 
-fn call(id: &str, tool: &str, inputs: &[&str], params: Value) -> ToolCall {
+pub(super) fn call(id: &str, tool: &str, inputs: &[&str], params: Value) -> ToolCall {
     ToolCall {
         tool_id: id.to_owned(),
         tool_name: tool.to_owned(),
@@ -122,11 +122,11 @@ fn call(id: &str, tool: &str, inputs: &[&str], params: Value) -> ToolCall {
     }
 }
 
-fn work(id: &str, inputs: &[&str], ms: u64) -> ToolCall {
+pub(super) fn work(id: &str, inputs: &[&str], ms: u64) -> ToolCall {
     call(id, "test.work", inputs, json!({ "ms": ms }))
 }
 
-fn all() -> Vec<String> {
+pub(super) fn all() -> Vec<String> {
     vec!["*".to_owned()]
 }
 

@@ -125,6 +125,10 @@ impl Tool for Blame {
         schema_of::<BlameParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Light
     }

@@ -146,6 +146,10 @@ impl Tool for CoChange {
         schema_of::<CoChangeParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     async fn call(&self, context: &CallContext, params: Value) -> Result<Value, ToolError> {
         let params: CoChangeParams = parse_params(self.name(), params)?;
         if params.paths.is_empty() {

@@ -263,6 +263,10 @@ impl Tool for DiffTool {
         schema_of::<DiffParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Light
     }

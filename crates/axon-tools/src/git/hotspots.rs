@@ -171,6 +171,10 @@ impl Tool for Hotspots {
         schema_of::<HotspotsParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

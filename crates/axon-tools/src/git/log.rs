@@ -135,6 +135,10 @@ impl Tool for Log {
         schema_of::<LogParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     async fn call(&self, context: &CallContext, params: Value) -> Result<Value, ToolError> {
         let params: LogParams = parse_params(self.name(), params)?;
         let context = context.clone();

@@ -11,6 +11,7 @@ mod show;
 
 use std::sync::Arc;
 
+use axon_memory::SharedFacts;
 use axon_model::LanguageModel;
 use axon_protocol::Task;
 use axon_tools::{CallContext, Executor, Workspace};
@@ -35,7 +36,7 @@ impl Agent {
         Self { model }
     }
 
-    /// Investigates a task within its boundaries and its budget. A model that cannot be used, or finds nothing until it has
+    /// Investigates a task within its boundaries and its budget, knowing what others of the same query found. A model that cannot be used, or finds nothing until it has
     /// to stop, leaves the task to the analyst, with a note that says so.
     pub async fn investigate(
         &self,
@@ -43,6 +44,7 @@ impl Agent {
         workspace: Arc<Workspace>,
         executor: &Executor,
         context: &CallContext,
+        facts: Option<&SharedFacts>,
         sink: &mut (dyn FnMut(Progress) + Send),
     ) -> Investigation {
         let mut own = context.clone();
@@ -54,7 +56,9 @@ impl Agent {
         });
         // Servers of tools are opened now, where the task may use any.
         let tools = executor.toolbox().offer(&task.delegation.allowed_tools).await;
-        let session = Session::new(&self.model, task, Arc::clone(&workspace), executor, own, &tools);
+        // A recording depends on the task alone.
+        let facts = facts.filter(|_| !self.model.tape().is_in_use());
+        let session = Session::new(&self.model, task, Arc::clone(&workspace), executor, own, &tools).hearing(facts);
         let (mut found, ended) = session.run(sink).await;
         let model = self.model.title();
         let note = match (ended, &found.reason) {
@@ -86,7 +90,7 @@ fn after(failed: Investigation, analyst: Investigation, note: String) -> Investi
     notes.extend(analyst.notes);
     let run = match failed.usage.tool_calls {
         0 => analyst.run,
-        _ => analyst::joined(&failed.run, &analyst.run),
+        _ => failed.run.then(&analyst.run),
     };
     Investigation {
         usage,

@@ -1,7 +1,7 @@
 //! What a model is told: who it is, what the task is, what counts. Pure. The words of the query and the delegation are
 //! instructions; whatever comes from the workspace or from other workers is data.
 
-use axon_protocol::{Finding, Task};
+use axon_protocol::{Fact, Finding, Task};
 use axon_tools::Workspace;
 
 use super::show::fenced;
@@ -74,6 +74,19 @@ pub(super) fn conclude(reason: &str) -> String {
 /// What a model is told that has looked for long without a report.
 pub(super) const REMINDER: &str = "You have looked at much and reported nothing yet. Report what you know so far with \
 `report_findings`, then go on.";
+
+/// What other workers of the query found meanwhile.
+pub(super) fn found_by_others(facts: &[Fact]) -> String {
+    let claims: Vec<String> = facts
+        .iter()
+        .map(|fact| format!("- {} ({})", fact.claim, fact.places.join(", ")))
+        .collect();
+    format!(
+        "Other workers of this question have found this meanwhile. Spend no calls on finding it again; look at what is not \
+         known yet.\n{}",
+        fenced("findings of other workers", &claims.join("\n"))
+    )
+}
 
 fn known(finding: &Finding) -> String {
     let places: Vec<String> = finding.evidence.iter().map(|evidence| evidence.location()).collect();

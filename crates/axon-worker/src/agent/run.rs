@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axon_memory::SharedFacts;
 use axon_model::{
     Call, CallResult, Choice, ErrorKind, LanguageModel, Message, Purse, Reply, Request, Reserved, Spent, Stop,
 };
-use axon_protocol::{Finding, PRIORITY_DEFAULT, RunStatistics, Task, TaskStatus, ToolCall, Usage};
+use axon_protocol::{Fact, Finding, PRIORITY_DEFAULT, RunStatistics, Task, TaskStatus, ToolCall, Usage};
 use axon_tools::{CallContext, CallOutcome, CallStatus, Executor, Run, ToolEvent, Workspace};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -16,13 +17,15 @@ use super::guard::{Guard, Means, Next};
 use super::offer::{Offer, REPORT};
 use super::report::{Checks, Made, Report};
 use super::{prompt, show};
-use crate::analyst::{Investigation, Progress, joined_with};
+use crate::analyst::{Investigation, Progress};
 
 /// Fewest tokens a reply needs to hold a report.
 const REPLY_TOKENS_MIN: u64 = 400;
 /// Bytes of one result that a model gets to read, at least and at most; between them it depends on the budget left.
 const RESULT_BYTES_MIN: u64 = 1_000;
 const RESULT_BYTES_MAX: u64 = 12_000;
+/// Most facts of others that a model is told, over all its turns.
+const HEARD_MAX: usize = 12;
 /// Most calls of one turn.
 const TURN_CALLS_MAX: usize = 16;
 
@@ -43,6 +46,9 @@ pub(super) struct Session<'t> {
     workspace: Arc<Workspace>,
     executor: &'t Executor,
     context: CallContext,
+    /// What the other workers of the query find.
+    facts: Option<&'t SharedFacts>,
+    heard: Vec<Fact>,
     offer: Offer,
     guard: Guard,
     purse: Purse,
@@ -83,10 +89,18 @@ impl<'t> Session<'t> {
             turn: 0,
             calls_made: 0,
             started: Instant::now(),
+            facts: None,
+            heard: Vec::new(),
             workspace,
             executor,
             context,
         }
+    }
+
+    /// The same, told what other workers of the query find meanwhile.
+    pub(super) fn hearing(mut self, facts: Option<&'t SharedFacts>) -> Self {
+        self.facts = facts;
+        self
     }
 
     /// Goes on until the model is done, has to stop, or fails.
@@ -95,6 +109,7 @@ impl<'t> Session<'t> {
             if self.context.cancel.is_cancelled() {
                 return self.over(Some("the task was cancelled".to_owned()));
             }
+            self.hear().await;
             let last = match self.guard.next(self.means()) {
                 Next::End(reason) => return self.over(reason),
                 Next::Conclude(reason) if self.turn == 0 => {
@@ -117,6 +132,28 @@ impl<'t> Session<'t> {
             };
             self.turn += 1;
             self.heed(reply, sink).await;
+        }
+    }
+
+    /// Tells the model what others have found since it was told last.
+    async fn hear(&mut self) {
+        let (Some(facts), room) = (self.facts, HEARD_MAX - self.heard.len()) else {
+            return;
+        };
+        if room == 0 {
+            return;
+        }
+        let mut news = facts.of(&self.task.query_id).await;
+        let known = |fact: &Fact| {
+            let upstream = self.task.upstream.iter().any(|upstream| upstream.task_id == fact.task);
+            upstream || fact.task == self.task.delegation.task_id || self.heard.contains(fact)
+        };
+        news.retain(|fact| !known(fact));
+        news.truncate(room);
+        if !news.is_empty() {
+            let told = prompt::found_by_others(&news);
+            self.heard.extend(news);
+            self.tell(told);
         }
     }
 
@@ -347,19 +384,14 @@ impl<'t> Session<'t> {
         let on_event = |event: ToolEvent<'_>| {
             if let ToolEvent::Ended { outcome } = event {
                 let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-                sink(Progress::ToolEnded {
-                    tool_id: outcome.tool_id.clone(),
-                    tool: outcome.tool.clone(),
-                    succeeded: outcome.value().is_some(),
-                    duration_ms: outcome.duration.as_secs_f64() * 1_000.0,
-                });
+                sink(Progress::ended(outcome));
             }
         };
         let allowed = &self.task.delegation.allowed_tools;
         let run = self.executor.run(calls, &self.context, allowed, count, on_event).await;
         match run {
             Ok(run) => {
-                self.run = joined_with(&self.run, &run);
+                self.run = self.run.then(&run.statistics);
                 let Run { results, .. } = run;
                 results.into_iter().map(output_of).collect()
             }

@@ -21,7 +21,6 @@ mod testing;
 pub use brief::{Brief, Frame, Lead};
 pub use results::Results;
 pub use run::{Investigation, Progress, investigate};
-pub(crate) use run::{joined, joined_with};
 
 use axon_protocol::{Finding, ToolCall};
 use axon_tools::Workspace;

@@ -2,9 +2,10 @@
 //! stopped is reported all the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axon_protocol::{Finding, RunStatistics, Task, TaskStatus, ToolCall, Usage};
-use axon_tools::{CallContext, Executor, Run, ToolEvent, Workspace, allowed};
+use axon_tools::{CallContext, CallOutcome, CallStatus, Executor, ToolEvent, Workspace, allowed};
 
 use super::{Brief, Conclusion, Results, conclude, follow_up, plan_calls};
 
@@ -24,13 +25,34 @@ pub enum Progress {
         tool_id: String,
         /// Its tool.
         tool: String,
-        /// Whether it returned something.
-        succeeded: bool,
+        /// How it ended, in one word.
+        status: &'static str,
         /// How long it took, in milliseconds.
         duration_ms: f64,
+        /// How long making it took once, in milliseconds, where it was answered from working memory.
+        remembered_ms: Option<f64>,
     },
     /// Something was found.
     Found(Box<Finding>),
+}
+
+impl Progress {
+    /// What is told of a call that ended.
+    pub(crate) fn ended(outcome: &CallOutcome) -> Self {
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+        Self::ToolEnded {
+            tool_id: outcome.tool_id.clone(),
+            tool: outcome.tool.clone(),
+            status: match outcome.status {
+                CallStatus::Done(_) => "done",
+                CallStatus::Failed(_) => "failed",
+                CallStatus::Skipped(_) => "skipped",
+                CallStatus::Cancelled => "cancelled",
+            },
+            duration_ms: milliseconds(outcome.duration),
+            remembered_ms: outcome.remembered.map(milliseconds),
+        }
+    }
 }
 
 /// What came out of a task.
@@ -143,12 +165,7 @@ impl Work<'_> {
         let on_event = |event: ToolEvent<'_>| {
             if let ToolEvent::Ended { outcome } = event {
                 let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-                sink(Progress::ToolEnded {
-                    tool_id: outcome.tool_id.clone(),
-                    tool: outcome.tool.clone(),
-                    succeeded: outcome.value().is_some(),
-                    duration_ms: outcome.duration.as_secs_f64() * 1_000.0,
-                });
+                sink(Progress::ended(outcome));
             }
         };
         let limit = self
@@ -169,7 +186,7 @@ impl Work<'_> {
             .await;
         let run = run.map_err(|refusal| format!("the calls of round {round} were refused: {refusal}"))?;
         self.usage += run.calls_made();
-        self.run = joined_with(&self.run, &run);
+        self.run = self.run.then(&run.statistics);
         self.results.add(run.results);
         Ok(())
     }
@@ -213,19 +230,4 @@ impl Work<'_> {
             reason,
         }
     }
-}
-
-/// The figures of two rounds, one after the other.
-pub(crate) fn joined_with(first: &RunStatistics, second: &Run) -> RunStatistics {
-    joined(first, &second.statistics)
-}
-
-/// The figures of two runs, one after the other.
-pub(crate) fn joined(first: &RunStatistics, second: &RunStatistics) -> RunStatistics {
-    RunStatistics::new(
-        first.sequential_ms + second.sequential_ms,
-        first.parallel_ms + second.parallel_ms,
-        first.critical_path_ms + second.critical_path_ms,
-        first.lower_bound_ms + second.lower_bound_ms,
-    )
 }

@@ -1,6 +1,7 @@
 //! `axon explain`: how a query was understood and planned, what happened to it and when, and what is missing and why. It
 //! reads what the fleet has written and asks nobody.
 
+mod remembered;
 mod timeline;
 
 use axon_bus::Bus;
@@ -9,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
+use self::remembered::Remembered;
 pub(crate) use self::timeline::said_of;
 use self::timeline::{Facts, Moment, Telling, timeline, unfinished};
 use crate::command::watch::{queued, unknown};
@@ -35,6 +37,7 @@ struct Explanation {
     id: QueryId,
     plan: Option<ExecutionPlan>,
     cancelled: bool,
+    remembered: Remembered,
     moments: Vec<Moment>,
     answer: Option<Answer>,
     missing: Vec<Missing>,
@@ -64,6 +67,7 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> anyhow::Result<
             "id": id,
             "status": status_of(&explanation),
             "plan": explanation.plan,
+            "working_memory": explanation.remembered,
             "timeline": explanation.moments,
             "missing": explanation.missing,
             "answer": explanation.answer.as_ref().map(|answer| json!({
@@ -115,6 +119,7 @@ async fn gather(bus: &Bus, id: &QueryId) -> anyhow::Result<Explanation> {
     Ok(Explanation {
         id: id.clone(),
         cancelled,
+        remembered: Remembered::of(facts.events.iter().map(|(_, event)| event)),
         moments: timeline(facts),
         plan,
         answer,
@@ -162,6 +167,9 @@ fn text_of(explanation: &Explanation) -> String {
     });
     if let Some(error) = explanation.answer.as_ref().and_then(|answer| answer.error.as_ref()) {
         out.push(format!("error       {error}"));
+    }
+    if explanation.remembered.calls > 0 {
+        out.push(format!("memory      {}", explanation.remembered));
     }
     if let Some(plan) = &explanation.plan {
         out.push(plan.to_string());
@@ -238,6 +246,11 @@ mod tests {
             id,
             plan: None,
             cancelled: false,
+            remembered: Remembered {
+                tool_calls: 9,
+                calls: 4,
+                saved_ms: 1250.0,
+            },
             moments: vec![
                 moment(Telling::Started, 12.0, Some("t1"), Some(1)),
                 moment(Telling::Ended, 1512.5, Some("t1"), Some(2)),
@@ -253,6 +266,7 @@ mod tests {
 query q1: why?
 status      partial in 0.00 s: 0 of 0 tasks complete, 0 workers, 0 retries
 error       the lead was busy
+memory      4 of 9 tool calls were answered from working memory, where making them had taken 1.25 s longer
 
 timeline
         0.012 s  t1 started by w1, attempt 1

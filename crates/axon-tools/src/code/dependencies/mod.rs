@@ -297,6 +297,10 @@ impl Tool for Dependencies {
         schema_of::<DependenciesParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

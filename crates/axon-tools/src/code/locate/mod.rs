@@ -163,6 +163,10 @@ impl Tool for Locate {
         schema_of::<LocateParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }

@@ -224,6 +224,10 @@ impl Tool for Rules {
         schema_of::<RulesParams>()
     }
 
+    fn deterministic(&self) -> bool {
+        true
+    }
+
     fn cost(&self) -> Cost {
         Cost::Heavy
     }
