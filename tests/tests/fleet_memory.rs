@@ -109,6 +109,10 @@ async fn an_answered_query_is_recalled_by_every_lead_until_it_is_forgotten() {
         (&1.into(), &true.into()),
         "{forgotten}"
     );
+    assert!(
+        forgotten["facts"].as_u64() > Some(0),
+        "what its workers told each other: {forgotten}"
+    );
     eventually_true("the running lead recalls it no more", SOON, || async {
         recalled(&fleet, &workspace).await == ["second"]
     })
