@@ -165,6 +165,8 @@ async fn a_query_ends_when_enough_is_known_and_says_so() {
             confidence_min: Some(0.3),
             barren_results: None,
         }),
+        stage: Default::default(),
+        learnt_from: None,
     };
     let table = bus.table::<StrategyDefinition>(Bucket::Strategies);
     table.put("def.code_review", &definition).await.expect("written");

@@ -28,6 +28,7 @@ mod fleet_mcp_server;
 mod fleet_memory;
 mod fleet_missing;
 mod fleet_operate;
+mod fleet_patterns;
 mod fleet_python;
 mod fleet_query;
 mod fleet_remember;

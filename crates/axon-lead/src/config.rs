@@ -52,6 +52,9 @@ pub struct Config {
     pub max_tasks_per_plan: usize,
     /// Applications of a strategy before its success rate changes its score. Default: 5.
     pub min_applications: u64,
+    /// Share of queries on which another strategy than the best one is tried, or no pattern is followed, from 0 to 0.5: without
+    /// trials nothing is learnt. Default: 0.1.
+    pub trial_share: f64,
     /// Latest episodes that similar queries are looked for in; 0 recalls nothing. About 2 KiB of memory each. Default: 10,000.
     pub max_episodes: usize,
     /// Digest of the stored workspace that queries look at which name none; none if empty. Default: empty.
@@ -79,6 +82,7 @@ impl Default for Config {
             max_attempts: 3,
             max_tasks_per_plan: 1000,
             min_applications: 5,
+            trial_share: 0.1,
             max_episodes: 10_000,
             workspace: String::new(),
             drain_timeout_s: 20,
@@ -97,6 +101,10 @@ impl Config {
         {
             Some((client, weight)) => Err(format!(
                 "lead.client_weights.{client} is {weight}: use a number above 0"
+            )),
+            None if !(0.0..=0.5).contains(&self.trial_share) => Err(format!(
+                "lead.trial_share is {}: use a number from 0 to 0.5",
+                self.trial_share
             )),
             None => Ok(()),
         }
@@ -178,6 +186,25 @@ mod tests {
             let refused = config.validate().err().unwrap_or_default();
             assert_eq!(refused.is_empty(), fits, "{weight}: {refused}");
             assert!(fits || refused.contains("lead.client_weights.nightly"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_trials_that_is_none_is_named() {
+        for (trial_share, fits) in [
+            (0.0, true),
+            (0.5, true),
+            (0.51, false),
+            (-0.1, false),
+            (f64::NAN, false),
+        ] {
+            let config = Config {
+                trial_share,
+                ..Config::default()
+            };
+            let refused = config.validate().err().unwrap_or_default();
+            assert_eq!(refused.is_empty(), fits, "{trial_share}: {refused}");
+            assert!(fits || refused.contains("lead.trial_share"), "{refused}");
         }
     }
 

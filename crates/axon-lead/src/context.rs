@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axon_bus::{Bus, Routes};
-use axon_memory::{Application, Episodes, Strategies};
+use axon_memory::{Application, Episodes, Patterns, Strategies};
 use axon_protocol::{Capability, Digest, GROUPS, LeadId, ObjectBucket, PlanRecord, QueryId};
 use axon_tools::Manifest;
 use tokio::sync::{broadcast, mpsc};
@@ -32,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) library: Shelf,
     pub(crate) strategies: Strategies,
     pub(crate) episodes: Episodes,
+    pub(crate) patterns: Patterns,
     pub(crate) applications: mpsc::Sender<Application>,
     pub(crate) cancelled: broadcast::Sender<QueryId>,
     pub(crate) manifests: Manifests,

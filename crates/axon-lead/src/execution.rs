@@ -5,7 +5,7 @@ mod further;
 mod heard;
 mod progress;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,14 @@ pub(crate) struct Run {
     claim: Claim,
 }
 
+/// How a query ended.
+pub(crate) struct Ended {
+    /// Its answer.
+    pub(crate) answer: Answer,
+    /// Kept findings by the tool that found them.
+    pub(crate) tools: BTreeMap<String, u64>,
+}
+
 impl Run {
     /// Subscribes before anything is queued, so that no accepted result is missed.
     pub(crate) async fn open(
@@ -120,7 +128,7 @@ impl Run {
 
     /// Works until the answer stands and gives it back; `None` when another lead has taken the query over meanwhile.
     /// `resumed` when another lead, or this one in an earlier life, began it; `cancelled` when the plan's record says so.
-    pub(crate) async fn run(mut self, resumed: bool, cancelled: bool) -> Result<Option<Answer>, Error> {
+    pub(crate) async fn run(mut self, resumed: bool, cancelled: bool) -> Result<Option<Ended>, Error> {
         if resumed {
             // In this order: a task that leaves its queue in between has left its result, which is read afterwards.
             self.mark_pending().await?;
@@ -162,7 +170,8 @@ impl Run {
             if self.machine.is_finished()
                 && let Some(answer) = self.answer.take()
             {
-                return Ok(Some(answer));
+                let tools = self.novelty.tools_of(&answer);
+                return Ok(Some(Ended { answer, tools }));
             }
             self.tell_progress().await;
             let wait = (self.machine.wake_at() - Utc::now()).to_std().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The lead: analyses a query, plans it, delegates it and decides when it is done.
 
+pub mod advice;
 mod advisories;
 pub mod allocation;
 pub mod analysis;
@@ -12,6 +13,7 @@ pub mod fairness;
 pub mod fallback;
 mod fleet;
 mod intake;
+pub mod learning;
 pub mod letters;
 mod notice;
 mod novelty;

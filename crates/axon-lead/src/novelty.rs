@@ -1,16 +1,20 @@
 //! Which findings of a query are new: no result before had them. Pure; two workers that say the same of the same place
 //! say it once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use axon_protocol::TaskResult;
+use axon_protocol::{Answer, TaskResult};
 
 /// Findings of one query that are remembered; what comes after them counts as new.
 const REMEMBERED_MAX: usize = 20_000;
 
 /// The findings that were heard.
 #[derive(Debug, Default)]
-pub(crate) struct Novelty(HashSet<String>);
+pub(crate) struct Novelty {
+    known: HashSet<String>,
+    /// The tool behind each finding, by the finding's id.
+    tools: HashMap<String, String>,
+}
 
 /// What a result adds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -38,9 +42,21 @@ impl Novelty {
                 .filter(|word| !word.is_empty());
             let claim = words.map(str::to_lowercase).collect::<Vec<_>>().join(" ");
             let key = format!("{}\n{place}\n{claim}", finding.aspect);
-            let full = self.0.len() >= REMEMBERED_MAX;
-            gained.new_findings += usize::from(full || self.0.insert(key));
+            let full = self.known.len() >= REMEMBERED_MAX;
+            gained.new_findings += usize::from(full || self.known.insert(key));
+            if !full && !finding.tool.is_empty() {
+                self.tools.insert(finding.id.clone(), finding.tool.clone());
+            }
         }
         gained
+    }
+
+    /// Kept findings of an answer by the tool that found them.
+    pub(crate) fn tools_of(&self, answer: &Answer) -> BTreeMap<String, u64> {
+        let mut tools = BTreeMap::new();
+        for tool in answer.findings().filter_map(|finding| self.tools.get(&finding.id)) {
+            *tools.entry(tool.clone()).or_default() += 1;
+        }
+        tools
     }
 }

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 
 use axon_bus::Error;
-use axon_memory::{Prediction, Traits};
-use axon_protocol::{Analysis, Bucket, Digest, ExecutionPlan, PlanRecord, Query, QueryId};
+use axon_memory::{Planned, Prediction, Traits};
+use axon_protocol::{Analysis, AppliedPattern, Bucket, Digest, ExecutionPlan, PlanRecord, Query, QueryId, Shape};
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
+use crate::advice::{Advice, followed};
 use crate::allocation::allocate;
 use crate::analysis::analyze;
 use crate::context::Context;
 use crate::planning::{self, PlanInput};
 use crate::requested::requested;
+use crate::strategy::{Experience, Trial};
 use crate::validation::validate;
 use crate::view::WorkspaceView;
 
@@ -23,12 +25,13 @@ pub(crate) struct Prepared {
     pub(crate) plan: ExecutionPlan,
 }
 
-/// Plans a query. The error is for its asker and says what to do.
+/// Plans a query. `trial` is what it drew, where something else than the best may be tried. The error is for its asker and says what to do.
 pub(crate) async fn prepare(
     context: &Arc<Context>,
     query: &Query,
     id: &QueryId,
     accepted_at: DateTime<Utc>,
+    trial: Option<Trial>,
 ) -> Result<Prepared, String> {
     let plan = if let Some(replay) = &query.replay {
         let recorded = recorded(context, &replay.of).await?;
@@ -37,7 +40,7 @@ pub(crate) async fn prepare(
         planning::own_plan(query, id, query.workspace.clone(), &context.config, accepted_at)
             .map_err(|error| error.to_string())?
     } else {
-        plan(context, query, id, accepted_at).await?
+        plan(context, query, id, accepted_at, trial).await?
     };
     let problems = match validate(&plan, &context.known_capabilities()) {
         Ok(()) => return Ok(Prepared { plan }),
@@ -86,6 +89,7 @@ async fn plan(
     query: &Query,
     id: &QueryId,
     accepted_at: DateTime<Utc>,
+    trial: Option<Trial>,
 ) -> Result<ExecutionPlan, String> {
     let Some(workspace) = query.workspace.clone() else {
         return Err(
@@ -97,7 +101,7 @@ async fn plan(
     let view = context.view(&workspace).await?;
     let (context, query, id) = (context.clone(), query.clone(), id.clone());
     // Beside the loop: it takes milliseconds, in which leases have to be renewed.
-    let composing = move || compose(&context, &query, &id, workspace, &view, accepted_at);
+    let composing = move || compose(&context, &query, &id, workspace, &view, accepted_at, trial);
     match tokio::task::spawn_blocking(composing).await {
         Ok(plan) => plan,
         Err(error) => Err(format!("The planning broke off: {error}.")),
@@ -129,6 +133,7 @@ fn compose(
     workspace: Digest,
     view: &WorkspaceView,
     accepted_at: DateTime<Utc>,
+    trial: Option<Trial>,
 ) -> Result<ExecutionPlan, String> {
     let (library, statistics) = context.strategies.with_book(|book| {
         let library = context.library.with(&book.definitions);
@@ -148,8 +153,18 @@ fn compose(
         take_experience(&mut analysis, &prediction);
     }
     let recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);
-    let min_applications = context.config.min_applications;
-    let best = library.select(&analysis, query, &statistics, min_applications, &recalled);
+    let patterns = context
+        .patterns
+        .with_book(|book| book.matching(&query.query, analysis.shape, analysis.complexity));
+    let experience = Experience {
+        statistics: Some(&statistics),
+        min_applications: context.config.min_applications,
+        recalled: &recalled,
+        patterns: &patterns,
+        // Who asks for a strategy gets it.
+        trial: trial.filter(|_| query.strategy.is_none()),
+    };
+    let best = library.select(&analysis, query, &experience);
     let selected = match &query.strategy {
         Some(name) => requested(best, name)?,
         None => best,
@@ -159,7 +174,23 @@ fn compose(
         .ok_or_else(|| format!("the strategy {} has no definition", selected.name))?;
     let needed = definition.capabilities.iter().cloned().collect();
     let idle = context.fleet.free_slots(&needed);
-    let allocation = allocate(analysis.complexity, &context.config, query, (idle > 0).then_some(idle));
+    let mut allocation = allocate(analysis.complexity, &context.config, query, (idle > 0).then_some(idle));
+    let mut applied: Vec<AppliedPattern> = followed(&patterns, &selected).into_iter().collect();
+    // On its share of queries nothing is taken for granted, so that it is seen when a pattern holds no more.
+    let advice = match trial {
+        Some(trial) if trial.choice < trial.share => Advice::default(),
+        _ => Advice::of(&patterns, &selected.name),
+    };
+    // Parts of a query are tasks of their own, whatever others needed.
+    if analysis.shape == Shape::Single {
+        let most = allocate(analysis.complexity, &context.config, query, None).num_workers;
+        let asked = analysis.aspects.len().max(analysis.subjects.len());
+        let (tasks, why) = advice.tasks(allocation.num_workers, most, asked);
+        allocation.num_workers = tasks;
+        allocation.max_parallel_workers = allocation.max_parallel_workers.clamp(1, tasks);
+        applied.extend(why);
+    }
+    let (complexity, strategy) = (analysis.complexity, selected.name.clone());
     let input = PlanInput {
         query,
         query_id: id,
@@ -173,9 +204,21 @@ fn compose(
         workspace: Some(workspace),
         config: &context.config,
         recalled,
+        advice: &advice,
+        applied,
         now: accepted_at,
     };
-    planning::plan(input).map_err(|error| error.to_string())
+    let mut plan = planning::plan(input).map_err(|error| error.to_string())?;
+    let planned = Planned {
+        traits,
+        complexity,
+        tasks: plan.task_delegations.len(),
+        strategy: &strategy,
+    };
+    if let Some(expectation) = context.episodes.expect(&planned) {
+        planning::take_expectation(&mut plan, &expectation);
+    }
+    Ok(plan)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A query from its message to its acknowledgement: read it, plan it or adopt its plan, run it, remember it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,11 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::context::{Claim, Context};
-use crate::execution::{Run, lease_until, unreadable_answer};
+use crate::execution::{Ended, Run, lease_until, unreadable_answer};
 use crate::notice::outline;
 use crate::outcome::{count, remember};
 use crate::preparation::{Prepared, prepare, revise};
+use crate::strategy::Trial;
 
 /// How long the answer to a query without a plan may take to be written.
 const STEP: Duration = Duration::from_secs(20);
@@ -179,7 +181,8 @@ async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Inc
             return pursue(context, delivery, incoming, &table, None).await;
         }
     }
-    let plan = match prepare(context, &incoming.query, &incoming.id, delivery.stored_at).await {
+    let trial = Trial::of(&incoming.id, context.config.trial_share);
+    let plan = match prepare(context, &incoming.query, &incoming.id, delivery.stored_at, Some(trial)).await {
         Ok(Prepared { plan }) => plan,
         Err(message) => return refused_answer(context, delivery, incoming, &table, message).await,
     };
@@ -346,11 +349,11 @@ async fn run(
         claim_of(delivery),
     )
     .await?;
-    let Some(answer) = run.run(resumed.is_some(), resumed.unwrap_or_default()).await? else {
+    let Some(Ended { answer, tools }) = run.run(resumed.is_some(), resumed.unwrap_or_default()).await? else {
         warn!(query = %incoming.id, "another lead has taken the query over, waiting for its answer");
         return Ok(None);
     };
-    remember(context, &plan, &answer).await;
+    remember(context, &plan, &answer, tools).await;
     Ok(Some(answer))
 }
 
@@ -466,7 +469,8 @@ async fn remember_late(context: &Context, table: &Table<PlanRecord>, answer: &An
         Err(error) => Err(error),
     };
     match plan {
-        Ok(plan) => remember(context, &plan, answer).await,
+        // Which tools contributed went with the lead that heard their results.
+        Ok(plan) => remember(context, &plan, answer, BTreeMap::new()).await,
         Err(error) => warn!(query = %answer.query_id, %error, "cannot remember the query"),
     }
 }

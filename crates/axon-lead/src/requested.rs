@@ -18,6 +18,7 @@ pub fn requested(best: SelectedStrategy, name: &str) -> Result<SelectedStrategy,
             known.join(", ")
         ));
     };
+    let reads_like = best.leaning.unwrap_or_else(|| best.name.clone());
     let mut others = best.others;
     let (name, score) = others.remove(place);
     let reason = format!(
@@ -27,10 +28,12 @@ pub fn requested(best: SelectedStrategy, name: &str) -> Result<SelectedStrategy,
     // The others keep their order: the best of all comes first.
     others.insert(0, (best.name, best.score));
     Ok(SelectedStrategy {
+        leaning: (name != reads_like).then_some(reads_like),
         name,
         score,
         reasons: vec![reason],
         others,
+        trial: false,
     })
 }
 
@@ -44,6 +47,8 @@ mod tests {
             score: 1.5,
             reasons: vec!["1 pattern matches".to_owned()],
             others: vec![("testing".to_owned(), 0.9), ("general".to_owned(), 0.5)],
+            leaning: None,
+            trial: false,
         };
         match (requested(best, name), expected) {
             (Ok(selected), Ok((name, score, reason, others))) => {

@@ -82,7 +82,8 @@ async fn plan(context: &Arc<Context>, request: &Request) {
     if query.workspace.is_none() {
         query.workspace.clone_from(&context.workspace);
     }
-    match prepare(context, &query, &QueryId::generate(), Utc::now()).await {
+    // Nothing is learnt from a plan that nobody follows, so it tries nothing.
+    match prepare(context, &query, &QueryId::generate(), Utc::now(), None).await {
         Ok(prepared) => reply(request, format, &prepared.plan).await,
         Err(message) => refuse(request, 422, &message).await,
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Delivery, Error, Routes, Subscription};
-use axon_memory::{Episodes, Strategies};
+use axon_memory::{Episodes, Patterns, Strategies};
 use axon_model::{FleetPauses, LanguageModel};
 use axon_protocol::{AgentType, Bucket, Control, Digest, Heartbeat, LeadId, QueryId, Stream, WorkerState};
 use axon_service::{Health, RegistryConfig, metrics as names, process};
@@ -26,7 +26,7 @@ use crate::overseer::Overseer;
 use crate::planner::Planner;
 use crate::shelf::Shelf;
 use crate::strategy::Library;
-use crate::{Options, advisories, letters, overseer, query, recorder, requests};
+use crate::{Options, advisories, learning, letters, overseer, query, recorder, requests};
 
 /// How often a lead writes its heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -113,6 +113,7 @@ impl Lead {
             library: Shelf::new(Library::builtin()?),
             strategies: Strategies::new(&bus),
             episodes: Episodes::new(&bus, config.max_episodes, class_limits(&config)),
+            patterns: Patterns::new(&bus),
             applications: tx,
             cancelled: broadcast::channel(CANCELLATIONS_MAX).0,
             manifests: Manifests::default(),
@@ -284,8 +285,14 @@ fn background(context: &Arc<Context>, stop: &CancellationToken, health: &Health)
     let mut tasks = JoinSet::new();
     let strategies = context.strategies.clone();
     tasks.spawn(async move { strategies.follow().await });
+    let patterns = context.patterns.clone();
+    tasks.spawn(async move { patterns.follow().await });
     let shared = context.clone();
     tasks.spawn(async move { shared.episodes.follow(|| shared.strategy_names()).await });
+    // Who forgets episodes knows too little to say what does not hold any more.
+    if context.config.max_episodes > 0 && context.bus.config().persist_to_episodic {
+        tasks.spawn(learning::run(context.clone()));
+    }
     let fleet = context.fleet.clone();
     tasks.spawn(async move { fleet.follow().await });
     let (bus, stopping, attempts) = (context.bus.clone(), stop.clone(), context.config.max_attempts);

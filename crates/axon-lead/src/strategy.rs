@@ -1,15 +1,19 @@
 //! The strategy library: built-in strategies as data files, overridable and extendable by definitions from outside, and
-//! the choice among them with scores and reasons. It keeps no statistics; they are an argument.
+//! the choice among them with scores and reasons. It keeps no experience; that is an argument.
 
-use std::collections::BTreeMap;
+mod experience;
+
 use std::sync::Arc;
 
-use axon_protocol::{
-    Analysis, DelegationTemplate, Query, Recalled, SelectedStrategy, StrategyDefinition, StrategyStatistics,
-};
+use axon_memory::is_of_kind;
+use axon_protocol::{Analysis, DelegationTemplate, Query, QueryKind, SelectedStrategy, Stage, StrategyDefinition};
 use regex::{RegexSet, RegexSetBuilder};
 
 use crate::analysis::Vocabulary;
+use experience::{Scored, is_candidate};
+
+pub(crate) use experience::strategy_patterns;
+pub use experience::{Experience, Trial};
 
 /// The strategy that is followed when no other fits.
 pub const GENERAL: &str = "general";
@@ -47,10 +51,6 @@ const ASPECT_POINTS_MAX: f64 = 0.9;
 /// What patterns and keywords are worth to a strategy that knows none of several aspects asked for: they then speak of a
 /// part of the query only.
 const ASPECTS_UNKNOWN_SHARE: f64 = 0.6;
-/// A strategy that always succeeds is worth this much more than one that does half of the time, relative to its score.
-const SUCCESS_WEIGHT: f64 = 0.4;
-/// The same for what became of similar queries, once they are as alike as one equal query.
-const MEMORY_WEIGHT: f64 = 0.3;
 /// Largest compiled size of the patterns of one strategy, in bytes: definitions come from outside.
 const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -105,7 +105,7 @@ impl Library {
         let mut library = self.clone();
         let mut changed = false;
         for definition in definitions {
-            if library.get(&definition.name) == Some(definition) {
+            if definition.stage == Stage::Dropped || library.get(&definition.name) == Some(definition) {
                 continue;
             }
             match Strategy::new(definition.clone()) {
@@ -129,7 +129,10 @@ impl Library {
     }
 
     fn learn_words(&mut self) {
-        let added = |definition: &&StrategyDefinition| !BUILTIN.iter().any(|(name, _)| *name == definition.name);
+        // What was generated has the words of what it was generated from.
+        let added = |definition: &&StrategyDefinition| {
+            definition.learnt_from.is_none() && !BUILTIN.iter().any(|(name, _)| *name == definition.name)
+        };
         let vocabulary = Vocabulary::of(self.get(REVIEWS).into_iter().chain(self.definitions().filter(added)));
         self.vocabulary = Arc::new(vocabulary);
     }
@@ -157,53 +160,77 @@ impl Library {
         self.strategies.iter().map(|strategy| &strategy.definition)
     }
 
-    /// Chooses the strategy with the highest score: patterns, keywords, capabilities and aspects that match, weighed by
-    /// the success rate of those applied at least `min_applications` times and by what became of similar queries. The
-    /// general strategy has a floor score.
-    pub fn select(
-        &self,
-        analysis: &Analysis,
-        query: &Query,
-        statistics: &BTreeMap<String, StrategyStatistics>,
-        min_applications: u64,
-        recalled: &[Recalled],
-    ) -> SelectedStrategy {
+    /// Chooses the strategy with the highest score: patterns, keywords, capabilities and aspects that match, weighed by what
+    /// experience says. The general strategy has a floor score. A small share of queries tries another strategy.
+    pub fn select(&self, analysis: &Analysis, query: &Query, experience: &Experience<'_>) -> SelectedStrategy {
         let words = Words::of(&query.query);
-        let mut scored: Vec<(&str, f64, Vec<String>)> = self
+        let mut scored: Vec<Scored<'_>> = self
             .strategies
             .iter()
             .map(|strategy| {
-                let (mut score, mut reasons) = strategy.score(analysis, query, &words);
-                let name = strategy.definition.name.as_str();
-                if let Some((factor, reason)) = boost(statistics.get(name), min_applications) {
-                    score *= factor;
-                    reasons.push(reason);
+                let (score, reasons) = strategy.score(analysis, query, &words);
+                Scored {
+                    definition: &strategy.definition,
+                    score: rounded(score),
+                    reasons,
                 }
-                if let Some((factor, reason)) = remembered(name, recalled) {
-                    score *= factor;
-                    reasons.push(reason);
-                }
-                (name, rounded(score), reasons)
             })
             .collect();
-        // A stable sort: of equal scores the earlier strategy wins, and the general one loses to any.
-        scored.sort_by(|a, b| b.1.total_cmp(&a.1).then((a.0 == GENERAL).cmp(&(b.0 == GENERAL))));
-        let mut scored = scored.into_iter();
-        let Some((name, score, reasons)) = scored.next() else {
+        rank(&mut scored);
+        // What the fleet generated is compared with what people wrote, so it does not change what a query reads like.
+        let own = scored.iter().find(|one| one.definition.learnt_from.is_none());
+        let leaning = own.map_or(GENERAL, |one| one.definition.name.as_str());
+        for one in &mut scored {
+            experience.weigh(one, leaning);
+            one.score = rounded(one.score);
+        }
+        rank(&mut scored);
+        let (candidates, mut ranked): (Vec<Scored<'_>>, Vec<Scored<'_>>) = scored
+            .into_iter()
+            .partition(|one| one.definition.stage != Stage::Trusted);
+        let fits = |kind: &QueryKind| is_of_kind(kind, &query.query, analysis.shape, analysis.complexity);
+        let candidates: Vec<Scored<'_>> = candidates
+            .into_iter()
+            .filter(|one| is_candidate(one.definition, leaning, fits))
+            .collect();
+        let tried = experience.tried(&ranked, &candidates);
+        let mut trial = false;
+        if let Some((name, why)) = tried {
+            ranked.extend(candidates);
+            if let Some(index) = ranked.iter().position(|one| one.definition.name == name) {
+                let mut one = ranked.remove(index);
+                one.reasons.insert(0, why);
+                ranked.insert(0, one);
+                trial = true;
+            }
+        }
+        let mut ranked = ranked.into_iter();
+        let Some(first) = ranked.next() else {
             return SelectedStrategy {
                 name: GENERAL.to_owned(),
                 score: 0.0,
                 reasons: vec!["the library is empty".to_owned()],
                 others: Vec::new(),
+                leaning: None,
+                trial: false,
             };
         };
+        let name = first.definition.name.clone();
         SelectedStrategy {
-            name: name.to_owned(),
-            score,
-            reasons,
-            others: scored.map(|(name, score, _)| (name.to_owned(), score)).collect(),
+            score: first.score,
+            reasons: first.reasons,
+            others: ranked.map(|one| (one.definition.name.clone(), one.score)).collect(),
+            leaning: (name != leaning).then(|| leaning.to_owned()),
+            name,
+            trial,
         }
     }
+}
+
+/// A stable sort, the highest score first: of equal scores the earlier strategy wins, and the general one loses to any.
+fn rank(scored: &mut [Scored<'_>]) {
+    let general = |one: &Scored<'_>| one.definition.name == GENERAL;
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score).then(general(a).cmp(&general(b))));
 }
 
 impl Strategy {
@@ -358,37 +385,6 @@ pub fn template_for<'a>(definition: &'a StrategyDefinition, aspect: &str) -> Opt
     templates().find(named).or_else(|| templates().find(called))
 }
 
-/// By how much the success of earlier applications changes a score, and why.
-fn boost(statistics: Option<&StrategyStatistics>, min_applications: u64) -> Option<(f64, String)> {
-    let statistics = statistics.filter(|statistics| statistics.applications >= min_applications.max(1))?;
-    let rate = statistics.success_rate()?;
-    let factor = 1.0 + SUCCESS_WEIGHT * (rate - 0.5);
-    let reason = format!(
-        "{} of {} applications succeeded (×{factor:.2})",
-        statistics.succeeded(),
-        statistics.applications
-    );
-    Some((factor, reason))
-}
-
-/// What became of similar queries with a strategy: the share that succeeded, weighed by how alike they are, counts the more
-/// the more there are.
-fn remembered(name: &str, recalled: &[Recalled]) -> Option<(f64, String)> {
-    let similar: Vec<&Recalled> = recalled.iter().filter(|one| one.strategy == name).collect();
-    let weight: f64 = similar.iter().map(|one| one.score).sum();
-    if weight <= 0.0 {
-        return None;
-    }
-    let succeeded: f64 = similar.iter().filter(|one| one.success).map(|one| one.score).sum();
-    let factor = 1.0 + MEMORY_WEIGHT * (succeeded / weight - 0.5) * weight.min(1.0);
-    let reason = format!(
-        "{} of {} similar queries succeeded with it (×{factor:.2})",
-        similar.iter().filter(|one| one.success).count(),
-        similar.len()
-    );
-    Some((factor, reason))
-}
-
 fn rounded(score: f64) -> f64 {
     (score * 1000.0).round() / 1000.0
 }
@@ -436,293 +432,4 @@ fn stem(word: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
-
-    use axon_protocol::Capability;
-
-    use super::*;
-    use crate::analysis::analyze;
-    use crate::view::samples::repository;
-
-    fn library() -> Library {
-        static LIBRARY: LazyLock<Library> =
-            LazyLock::new(|| Library::builtin().expect("built-in strategies are sound"));
-        LIBRARY.clone()
-    }
-
-    fn select(text: &str, statistics: &BTreeMap<String, StrategyStatistics>) -> SelectedStrategy {
-        let query = Query::new(text);
-        let library = library();
-        let analysis = analyze(&query, Some(&repository()), library.vocabulary());
-        library.select(&analysis, &query, statistics, 5, &[])
-    }
-
-    fn check(text: &str, expected: &str) {
-        let selected = select(text, &BTreeMap::new());
-        assert_eq!(selected.name, expected, "{text}\n{selected:#?}");
-        assert!(!selected.reasons.is_empty() && selected.others.len() == 7);
-        assert!(selected.others.iter().all(|(_, score)| *score <= selected.score));
-    }
-
-    #[test]
-    fn each_kind_of_question_finds_its_strategy() {
-        check("Review this repository for panics and unhandled errors", "code_review");
-        check("Please audit crates/bus for security problems", "code_review");
-        check("Do a code review of src/lib.rs", "code_review");
-        check("Check the worker for race conditions and deadlocks", "code_review");
-        check(
-            "Are there code smells in the lead crate? Find risky patterns.",
-            "code_review",
-        );
-        check("Why does `parse_header` fail on empty input?", "bug_investigation");
-        check(
-            "Investigate the crash in the worker after a reconnect",
-            "bug_investigation",
-        );
-        check("axon ask hangs when the server restarts", "bug_investigation");
-        check(
-            "I get \"error 10071: wrong last sequence\" when publishing",
-            "bug_investigation",
-        );
-        check(
-            "Which change causes the timeout in the fleet test?",
-            "bug_investigation",
-        );
-        check("What is the root cause of the duplicate answers?", "bug_investigation");
-        check("How does a worker renew its lease?", "research");
-        check("Explain the architecture of this project", "research");
-        check("Compare the two cache designs in docs/", "comparison");
-        check("Where are plans stored?", "research");
-        check("Why was NATS chosen instead of Kafka?", "research");
-        check("Why does `publish` print \"stream is full\"?", "bug_investigation");
-        check("1. Locate the retry logic\n2. Describe its backoff", "research");
-        check("Summarize docs/protocol.md", "research");
-        check("Write a haiku about tokio", "general");
-        check("Add a flag --verbose to the command line", "code_generation");
-        check("Implement a rate limiter for the API", "code_generation");
-        check(
-            "we need a endpoint which is giving back the open tasks",
-            "code_generation",
-        );
-        check("Rename Bus to Transport", "refactoring");
-        check("Should we rename `WorkspaceView` to `Manifest`?", "refactoring");
-        check("How can we simplify the state machine of the lead?", "refactoring");
-        check(
-            "Refactor crates/bus/src/publish.rs, it has become too long",
-            "refactoring",
-        );
-        check("Extract the retry logic into its own module", "refactoring");
-        check("Write unit tests for the tokenizer", "testing");
-        check("Which public functions of the bus are untested?", "testing");
-        check("Are our tests any good? Some of them seem flaky", "testing");
-        check("What is not covered by tests in crates/lead", "testing");
-        check("Should we use tokio or smol for the worker?", "comparison");
-        check("LRU vs clock cache, which one is better for us", "comparison");
-        check("How does the lead differ from the worker?", "comparison");
-    }
-
-    #[test]
-    fn success_moves_the_choice_only_once_there_is_experience() {
-        let text = "Describe the errors of the bus and review them";
-        let before = select(text, &BTreeMap::new());
-        let runner_up = before.others[0].0.clone();
-        let statistics = |applications, successes| StrategyStatistics {
-            applications,
-            successes,
-            ..StrategyStatistics::default()
-        };
-        let bad = |applications| {
-            BTreeMap::from([
-                (before.name.clone(), statistics(applications, 0)),
-                (runner_up.clone(), statistics(applications, applications)),
-            ])
-        };
-        let early = select(text, &bad(4));
-        assert_eq!((early.name.as_str(), early.score), (before.name.as_str(), before.score));
-        let late = select(text, &bad(5));
-        let score_of = |selected: &SelectedStrategy, name: &str| {
-            if selected.name == name {
-                selected.score
-            } else {
-                selected
-                    .others
-                    .iter()
-                    .find(|(other, _)| other == name)
-                    .map_or(0.0, |(_, score)| *score)
-            }
-        };
-        assert!((score_of(&late, &before.name) - 0.8 * before.score).abs() < 0.01);
-        assert!((score_of(&late, &runner_up) - 1.2 * before.others[0].1).abs() < 0.01);
-    }
-
-    #[test]
-    fn definitions_from_outside_replace_and_add() {
-        let mut review = library().get("code_review").expect("built in").clone();
-        review.description = "our own".to_owned();
-        let own = StrategyDefinition {
-            name: "licences".to_owned(),
-            patterns: vec!["licen[cs]e".to_owned()],
-            keywords: vec!["license".to_owned()],
-            ..review.clone()
-        };
-        let broken = StrategyDefinition {
-            name: "broken".to_owned(),
-            patterns: vec!["(".to_owned()],
-            ..review.clone()
-        };
-        let library = library().with_overrides(&[review, own, broken]);
-        let errors = library.rejected();
-        assert_eq!(
-            library.get("code_review").map(|found| found.description.as_str()),
-            Some("our own")
-        );
-        assert_eq!(library.definitions().count(), 9);
-        assert_eq!(errors.len(), 1);
-        assert!(
-            errors[0]
-                .to_string()
-                .contains("`broken` cannot be used: a pattern is no regular expression")
-        );
-        let query = Query::new("Which license has each file?");
-        let selected = library.select(
-            &analyze(&query, None, library.vocabulary()),
-            &query,
-            &BTreeMap::new(),
-            5,
-            &[],
-        );
-        assert_eq!(selected.name, "licences", "{selected:#?}");
-    }
-
-    #[test]
-    fn what_became_of_similar_queries_moves_the_choice() {
-        let recalled = |strategy: &str, success: bool, score: f64| Recalled {
-            query_id: axon_protocol::QueryId::from_sequence(1),
-            query: "like it".to_owned(),
-            strategy: strategy.to_owned(),
-            status: axon_protocol::AnswerStatus::Complete,
-            success,
-            similarity: score,
-            score,
-            same_workspace: false,
-            summary: String::new(),
-            places: Vec::new(),
-            duration_ms: 1.0,
-            at: chrono::DateTime::UNIX_EPOCH,
-        };
-        for (memory, expected) in [
-            (vec![], None),
-            (vec![recalled("research", true, 0.0)], None),
-            (vec![recalled("testing", true, 1.0)], None),
-            (
-                vec![recalled("research", true, 1.0)],
-                Some("1 of 1 similar queries succeeded with it (×1.15)"),
-            ),
-            (
-                vec![recalled("research", true, 0.5)],
-                Some("1 of 1 similar queries succeeded with it (×1.07)"),
-            ),
-            (
-                vec![recalled("research", false, 1.0)],
-                Some("0 of 1 similar queries succeeded with it (×0.85)"),
-            ),
-            (
-                vec![recalled("research", true, 0.5), recalled("research", false, 0.5)],
-                Some("1 of 2 similar queries succeeded with it (×1.00)"),
-            ),
-            (
-                vec![recalled("research", true, 1.0), recalled("research", true, 1.0)],
-                Some("2 of 2 similar queries succeeded with it (×1.15)"),
-            ),
-        ] {
-            assert_eq!(
-                remembered("research", &memory).map(|(_, reason)| reason).as_deref(),
-                expected
-            );
-        }
-        // Words speak for two strategies, and experience decides between them.
-        let text = "Explain how the cache works and why it is slow";
-        let query = Query::new(text);
-        let library = library();
-        let analysis = analyze(&query, Some(&repository()), library.vocabulary());
-        let score = |name: &str, memory: &[Recalled]| {
-            let selected = library.select(&analysis, &query, &BTreeMap::new(), 5, memory);
-            let others = selected.others.into_iter().chain([(selected.name, selected.score)]);
-            others
-                .into_iter()
-                .find(|(other, _)| other == name)
-                .map(|(_, score)| score)
-        };
-        let failed = [recalled("research", false, 1.0)];
-        assert!(score("research", &failed) < score("research", &[]));
-    }
-
-    #[test]
-    fn broken_definitions_are_named_with_the_reason() {
-        let good = library().get("research").expect("built in").clone();
-        let check = |change: &dyn Fn(&mut StrategyDefinition), expected: &str| {
-            let mut definition = good.clone();
-            change(&mut definition);
-            let library = library().with_overrides([&definition]);
-            let errors = library.rejected();
-            assert!(
-                errors.first().is_some_and(|error| error.problem.contains(expected)),
-                "{expected}: {errors:?}"
-            );
-        };
-        check(&|d| d.name = "Own Name".to_owned(), "lower-case");
-        check(&|d| d.capabilities.clear(), "no capability");
-        check(&|d| d.templates.clear(), "no template");
-        check(&|d| d.templates[0].objective.clear(), "no objective");
-        check(&|d| d.templates[0].allowed_tools.clear(), "allows no tool");
-        check(&|d| d.priority = 0, "priority 0");
-    }
-
-    #[test]
-    fn built_in_templates_are_whole() {
-        for definition in library().definitions() {
-            let name = &definition.name;
-            assert!(definition.templates.len() >= 5, "{name}");
-            assert_eq!(
-                definition.templates.iter().filter(|t| t.aspect == ANY_ASPECT).count(),
-                1,
-                "{name}"
-            );
-            for template in &definition.templates {
-                let objective = &template.objective;
-                assert!(
-                    objective.contains("{scope}") && objective.contains("{query}"),
-                    "{name}: {objective}"
-                );
-                assert!(
-                    objective.ends_with('.') && objective.matches(". ").count() == 0,
-                    "one sentence: {objective}"
-                );
-                assert!(
-                    !template.constraints.is_empty() && !template.key_questions.is_empty(),
-                    "{name}: {}",
-                    template.aspect
-                );
-                assert!(
-                    template
-                        .allowed_tools
-                        .iter()
-                        .all(|tool| tool.starts_with("code.") || tool.starts_with("git.")),
-                    "{name}"
-                );
-            }
-        }
-        let of = |name: &str| {
-            library()
-                .get(name)
-                .map(|found| found.capabilities.clone())
-                .unwrap_or_default()
-        };
-        assert_eq!(of("general"), [Capability::new("CodeAnalysis").expect("a capability")]);
-        assert_eq!(
-            of("code_review"),
-            [Capability::new("CodeReview").expect("a capability")]
-        );
-    }
-}
+mod tests;

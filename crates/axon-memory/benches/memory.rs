@@ -2,6 +2,7 @@
 //! (target: 99 % in less than 10 µs), and how fast the complexity of queries is learnt
 //! whose words tell it while the rules are right about half of them. Prints medians and a learning curve.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use axon_memory::{DEFAULT_LIMITS, EpisodeIndex, Kept, LocalCache, Predictor};
@@ -45,11 +46,17 @@ fn episode(id: u64, query: String, ruled: Complexity, tasks: usize, at: DateTime
         session: None,
         workspace: None,
         strategy: "research".to_owned(),
+        leaning: None,
         complexity: Some(ruled),
         ruled: None,
         shape: Some(Shape::Single),
         aspects: Vec::new(),
         aspects_asked: 0,
+        yields: Vec::new(),
+        tools: BTreeMap::new(),
+        retries: 0,
+        hand_overs: 0,
+        conflicts: 0,
         tasks,
         workers: tasks,
         status: AnswerStatus::Complete,

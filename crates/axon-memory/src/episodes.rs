@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use crate::{ClassLimits, EpisodeIndex, Prediction, Predictor, Traits};
+use crate::{ClassLimits, DurationModel, EpisodeIndex, Expectation, Planned, Prediction, Predictor, Traits};
 
 /// Episodes recalled for one query.
 const RECALLED_MAX: usize = 3;
@@ -25,6 +25,7 @@ pub struct Episodes {
     bus: Bus,
     enabled: bool,
     episodes_max: usize,
+    limits: [ClassLimits; 3],
     learnt: Arc<RwLock<Learnt>>,
 }
 
@@ -33,6 +34,28 @@ pub struct Episodes {
 struct Learnt {
     index: EpisodeIndex,
     predictor: Predictor,
+    durations: DurationModel,
+    /// Grows with every change.
+    generation: u64,
+    /// Whether the stream was read to its end since this process started.
+    complete: bool,
+}
+
+impl Learnt {
+    fn new(episodes_max: usize, limits: [ClassLimits; 3]) -> Self {
+        Self {
+            index: EpisodeIndex::new(episodes_max),
+            predictor: Predictor::new(limits),
+            durations: DurationModel::default(),
+            generation: 0,
+            complete: false,
+        }
+    }
+
+    fn observe(&mut self, episode: &Episode) {
+        self.predictor.observe(episode);
+        self.durations.observe(episode);
+    }
 }
 
 impl Episodes {
@@ -44,10 +67,8 @@ impl Episodes {
             bus: bus.clone(),
             enabled: bus.config().persist_to_episodic,
             episodes_max,
-            learnt: Arc::new(RwLock::new(Learnt {
-                index: EpisodeIndex::new(episodes_max),
-                predictor: Predictor::new(limits),
-            })),
+            limits,
+            learnt: Arc::new(RwLock::new(Learnt::new(episodes_max, limits))),
         }
     }
 
@@ -83,7 +104,28 @@ impl Episodes {
         self.learnt().predictor.predict(traits)
     }
 
-    /// The model as it stands, for whoever looks into it.
+    /// What experience says of the duration of a query, once it says more than the mean of its strategy.
+    pub fn expect(&self, planned: &Planned<'_>) -> Option<Expectation> {
+        self.learnt().durations.expect(planned)
+    }
+
+    /// The model of durations as it stands.
+    pub fn durations(&self) -> DurationModel {
+        self.learnt().durations.clone()
+    }
+
+    /// A number that grows with every change of what is remembered, once everything was read; `None` before.
+    pub fn generation(&self) -> Option<u64> {
+        let learnt = self.learnt();
+        learnt.complete.then_some(learnt.generation)
+    }
+
+    /// Everything that can be recalled.
+    pub fn remembered(&self) -> Vec<Arc<Episode>> {
+        self.learnt().index.episodes().collect()
+    }
+
+    /// The model of complexity as it stands, for whoever looks into it.
     pub fn predictor(&self) -> Predictor {
         self.learnt().predictor.clone()
     }
@@ -92,10 +134,18 @@ impl Episodes {
         self.learnt.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Recalls a query no more; its episode stays in the stream, which is for whoever asks for this to purge.
+    /// Recalls a query no more and learns anew without it; its episode stays in the stream, which is for whoever asks for
+    /// this to purge.
     pub fn forget(&self, query: &QueryId) {
         let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
-        learnt.index.remove(query);
+        if learnt.index.remove(query) {
+            learnt.generation += 1;
+            learnt.predictor = Predictor::new(self.limits);
+            learnt.durations = DurationModel::default();
+            for episode in learnt.index.episodes().collect::<Vec<_>>() {
+                learnt.observe(&episode);
+            }
+        }
     }
 
     /// The latest episodes of the stream, whatever their strategy, oldest first.
@@ -109,6 +159,7 @@ impl Episodes {
     pub async fn read(&self) -> Result<(), Error> {
         let episodes = self.latest(self.episodes_max).await?;
         self.take_in(episodes);
+        self.complete();
         Ok(())
     }
 
@@ -126,6 +177,7 @@ impl Episodes {
             let Ok(first) = self.first_of_latest(self.episodes_max).await else {
                 continue;
             };
+            let mut complete = true;
             for strategy in strategies() {
                 let subject = self.bus.namespace().episodes_with(&strategy);
                 if !read_to.contains_key(&strategy) {
@@ -137,8 +189,14 @@ impl Episodes {
                         *next = after;
                         self.take_in(episodes);
                     }
-                    Err(error) => debug!(subject, %error, "cannot read episodes"),
+                    Err(error) => {
+                        complete = false;
+                        debug!(subject, %error, "cannot read episodes");
+                    }
                 }
+            }
+            if complete {
+                self.complete();
             }
         }
     }
@@ -161,11 +219,16 @@ impl Episodes {
         }
     }
 
+    fn complete(&self) {
+        self.learnt.write().unwrap_or_else(PoisonError::into_inner).complete = true;
+    }
+
     fn take_in(&self, episodes: Vec<Episode>) {
         let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
         for episode in episodes {
             if learnt.index.insert(episode.clone()) {
-                learnt.predictor.observe(&episode);
+                learnt.generation += 1;
+                learnt.observe(&episode);
             }
         }
     }

@@ -1,13 +1,18 @@
-//! Cortex, the memory of the fleet: what became of each query, how well each strategy does, and what the workers of today
-//! know together. Decides nothing.
+//! Cortex, the memory of the fleet: what became of each query, what follows from it for the next, how well each strategy does,
+//! and what the workers of today know together.
 
+mod duration;
 mod episodes;
+mod follow;
+mod patterns;
 mod predictor;
 mod recall;
 mod strategies;
 mod working;
 
+pub use duration::{DurationModel, Expectation, Planned};
 pub use episodes::Episodes;
+pub use patterns::{Corpus, PATTERNS_MAX, PatternBook, Patterns, Tally, is_of_kind, mine};
 pub use predictor::{ClassLimits, DEFAULT_LIMITS, Prediction, Predictor, Traits, true_complexity};
 pub use recall::EpisodeIndex;
 pub use strategies::{Application, Strategies, StrategyBook};

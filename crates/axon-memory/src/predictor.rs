@@ -111,7 +111,7 @@ impl<'a> Traits<'a> {
     }
 
     /// The traits by name, each about as large as 1.
-    fn values(&self) -> Vec<(String, f64)> {
+    pub(crate) fn values(&self) -> Vec<(String, f64)> {
         let words = self.query.split_whitespace().count();
         let mut values = vec![
             ("always".to_owned(), 1.0),
@@ -261,7 +261,7 @@ impl Predictor {
 }
 
 /// Whether an episode is held back: by its id alone, so that every lead holds back the same ones.
-fn held_back(episode: &Episode) -> bool {
+pub(crate) fn held_back(episode: &Episode) -> bool {
     // FNV-1a.
     let hash = episode
         .query_id
@@ -287,11 +287,17 @@ mod tests {
             session: None,
             workspace: None,
             strategy: "research".to_owned(),
+            leaning: None,
             complexity: Some(ruled),
             ruled: None,
             shape: Some(Shape::Single),
             aspects: Vec::new(),
             aspects_asked: 0,
+            yields: Vec::new(),
+            tools: BTreeMap::new(),
+            retries: 0,
+            hand_overs: 0,
+            conflicts: 0,
             tasks,
             workers: 1,
             status: AnswerStatus::Complete,

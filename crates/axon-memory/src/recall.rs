@@ -135,6 +135,11 @@ impl EpisodeIndex {
         (1.0 + self.episodes.len() as f64 / holders as f64).ln()
     }
 
+    /// All episodes.
+    pub fn episodes(&self) -> impl Iterator<Item = Arc<Episode>> {
+        self.episodes.values().map(|indexed| indexed.episode.clone())
+    }
+
     /// The episodes most like a query, best first, at most `limit` of them.
     pub fn recall(&self, query: &str, workspace: Option<&Digest>, now: DateTime<Utc>, limit: usize) -> Vec<Recalled> {
         let asked = words_of(query);
@@ -158,9 +163,8 @@ impl EpisodeIndex {
                 let indexed = self.episodes.get(&number)?;
                 let own: f64 = indexed.words.iter().map(|word| self.weight(*word)).sum();
                 let similarity = shared / (whole + own - shared);
-                let age = (now - indexed.episode.at).max(TimeDelta::zero());
-                let halves = age.as_seconds_f64() / HALF_LIFE.as_seconds_f64();
-                (similarity >= SIMILARITY_MIN).then(|| (similarity * 0.5_f64.powf(halves), similarity, number))
+                let score = similarity * age_weight(indexed.episode.at, now);
+                (similarity >= SIMILARITY_MIN).then_some((score, similarity, number))
             })
             .collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.2.cmp(&a.2)));
@@ -186,6 +190,12 @@ impl EpisodeIndex {
             })
             .collect()
     }
+}
+
+/// What something of an earlier time still counts, from 0 to 1.
+pub(crate) fn age_weight(at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    let age = (now - at).max(TimeDelta::zero());
+    0.5_f64.powf(age.as_seconds_f64() / HALF_LIFE.as_seconds_f64())
 }
 
 /// The words of a query that say what it is about, each once: lower case, without a plural, identifiers whole and in parts.
@@ -214,27 +224,33 @@ pub(crate) fn words_of(query: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod samples {
     use axon_protocol::{AnswerStatus, StopReason, Usage};
 
     use super::*;
 
-    fn at(days: i64) -> DateTime<Utc> {
+    pub(crate) fn at(days: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000, 0).expect("a time") + TimeDelta::days(days)
     }
 
-    fn episode(id: &str, query: &str, days: i64) -> Episode {
+    pub(crate) fn episode(id: &str, query: &str, days: i64) -> Episode {
         Episode {
             query_id: QueryId::new(id).expect("an id"),
             query: query.to_owned(),
             session: None,
             workspace: None,
             strategy: "research".to_owned(),
+            leaning: None,
             complexity: None,
             ruled: None,
             shape: None,
             aspects: Vec::new(),
             aspects_asked: 0,
+            yields: Vec::new(),
+            tools: BTreeMap::new(),
+            retries: 0,
+            hand_overs: 0,
+            conflicts: 0,
             tasks: 1,
             workers: 1,
             status: AnswerStatus::Complete,
@@ -248,6 +264,12 @@ mod tests {
             at: at(days),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{at, episode};
+    use super::*;
 
     fn recalled(index: &EpisodeIndex, query: &str, days: i64) -> Vec<String> {
         let found = index.recall(query, None, at(days), 3);

@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use axon_bus::{Bus, Entry, Error, Table};
-use axon_protocol::{Bucket, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{Bucket, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
 use serde_json::Value;
 use tracing::warn;
+
+use crate::follow::follow;
 
 /// Prefix of the keys that hold statistics.
 const STATISTICS: &str = "stats.";
 /// Prefix of the keys that hold definitions.
 const DEFINITIONS: &str = "def.";
-/// Pause before a watch that ended is opened again.
-const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// One application of a strategy, as it is counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,17 +96,8 @@ impl Strategies {
 
     /// Follows every change for ever; to be run as a task of its own and dropped at the end.
     pub async fn follow(&self) {
-        loop {
-            match self.table.watch().await {
-                Ok(mut watch) => {
-                    while let Some(entry) = watch.next().await {
-                        self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
-                    }
-                }
-                Err(error) => warn!(%error, "cannot watch the strategies"),
-            }
-            tokio::time::sleep(WATCH_PAUSE).await;
-        }
+        let apply = |entry| self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+        follow(&self.table, apply).await;
     }
 
     /// Counts applications, one compare-and-set a strategy.
@@ -164,6 +154,51 @@ impl Strategies {
             .await
     }
 
+    /// Writes a definition, where the one that stands is still `known`. `false` where somebody changed it.
+    pub async fn define(
+        &self,
+        definition: &StrategyDefinition,
+        known: Option<&StrategyDefinition>,
+    ) -> Result<bool, Error> {
+        let mut written = false;
+        let key = format!("{DEFINITIONS}{}", definition.name);
+        self.table
+            .modify(&key, |current| {
+                let current: Option<StrategyDefinition> = current.and_then(|value| serde_json::from_value(value).ok());
+                written = current.as_ref() == known;
+                written.then(|| serde_json::to_value(definition).ok())?
+            })
+            .await?;
+        Ok(written)
+    }
+
+    /// Deletes a definition.
+    pub async fn undefine(&self, name: &str) -> Result<(), Error> {
+        self.table.delete(&format!("{DEFINITIONS}{name}")).await
+    }
+
+    /// Counts the application no more whose episode is forgotten. `false` where nothing was counted.
+    pub async fn forget(&self, episode: &Episode) -> Result<bool, Error> {
+        let mut counted = false;
+        self.table
+            .modify(&format!("{STATISTICS}{}", episode.strategy), |current| {
+                let mut statistics: StrategyStatistics = serde_json::from_value(current?).ok()?;
+                counted = statistics.applications > 0;
+                let quality = episode.quality.map_or(0.0, |quality| quality.completeness);
+                let duration_ms = episode.duration_ms as u64;
+                statistics.forget(
+                    &episode.query_id,
+                    episode.success,
+                    duration_ms,
+                    episode.usage.cents,
+                    quality,
+                );
+                serde_json::to_value(statistics).ok()
+            })
+            .await?;
+        Ok(counted)
+    }
+
     async fn adopt(&self, key: &str, value: &impl serde::Serialize) -> Result<bool, Error> {
         let value = serde_json::to_value(value).unwrap_or_default();
         match self.table.create(key, &value).await {
@@ -171,6 +206,13 @@ impl Strategies {
             Err(Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads everything once and knows it from then on.
+    pub async fn load(&self) -> Result<(), Error> {
+        let book = self.read().await?;
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = book;
+        Ok(())
     }
 
     /// Reads everything once, for whoever does not follow.

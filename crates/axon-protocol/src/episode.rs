@@ -1,5 +1,7 @@
 //! What is remembered of a query.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub struct Episode {
     pub workspace: Option<Digest>,
     /// The strategy followed.
     pub strategy: String,
+    /// The strategy that its own words speak for most, where another one was followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaning: Option<String>,
     /// Complexity, as analysed.
     #[serde(default)]
     pub complexity: Option<Complexity>,
@@ -36,6 +41,21 @@ pub struct Episode {
     /// How many aspects the query itself names.
     #[serde(default)]
     pub aspects_asked: usize,
+    /// What became of the planned aspects that the query does not name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yields: Vec<AspectYield>,
+    /// Kept findings by the tool that found them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, u64>,
+    /// Tries of tasks beyond the first.
+    #[serde(default)]
+    pub retries: u32,
+    /// How often a task changed hands: handed back, executed a second time, taken over with its query.
+    #[serde(default)]
+    pub hand_overs: u32,
+    /// Contradictions among its findings.
+    #[serde(default)]
+    pub conflicts: u32,
     /// Tasks delegated.
     pub tasks: usize,
     /// Different workers that did them.
@@ -62,6 +82,15 @@ pub struct Episode {
     pub places: Vec<String>,
     /// When it ended.
     pub at: DateTime<Utc>,
+}
+
+/// What an aspect brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AspectYield {
+    /// The aspect.
+    pub aspect: String,
+    /// Findings of it that were kept.
+    pub findings: u64,
 }
 
 /// An episode that is like a query, as it was recalled for it.

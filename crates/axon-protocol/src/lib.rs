@@ -12,6 +12,7 @@ mod finding;
 mod fleet;
 mod id;
 mod markdown;
+mod pattern;
 mod plan;
 mod plan_text;
 mod query;
@@ -31,19 +32,20 @@ pub use answer::{
 pub use capability::{AgentType, Band, Capability, CapabilityError, GROUPS, PRIORITY_DEFAULT, PRIORITY_MAX, Route};
 pub use dead_letter::{DeadLetter, Reason, Verdict};
 pub use envelope::{DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, decode, decode_by, encode, header};
-pub use episode::{Episode, Feedback, Recalled};
+pub use episode::{AspectYield, Episode, Feedback, Recalled};
 pub use event::{Attempt, Event, EventKind};
 pub use finding::{Evidence, Finding, Level, Polarity};
 pub use fleet::{Control, Heartbeat, KeyPause, Pause, RouteAnnouncement, Wanted, WorkerState};
 pub use id::{AttemptToken, Digest, IdError, LeadId, QueryId, TaskId, WorkerId};
 pub use markdown::to_markdown;
+pub use pattern::{AppliedPattern, Lesson, Pattern, PatternRecord, QueryKind, Trouble};
 pub use plan::{
     Estimate, ExecutionPlan, OutputFormat, PLAN_VERSION, PlanRecord, PlanRequest, PlannedBy, ResourceAllocation,
     SECOND_EXECUTION, SelectedStrategy, StopRule, Stored, TaskBoundaries, TaskDelegation, TaskRequest, ToolCall,
 };
 pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError, Replay};
 pub use scale::{ScaleReply, StartedProcess};
-pub use strategy::{DelegationTemplate, StrategyDefinition, StrategyStatistics, TemplateScope};
+pub use strategy::{DelegationTemplate, LearntFrom, Stage, StrategyDefinition, StrategyStatistics, TemplateScope};
 pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskSubject};
 pub use synthesis::{ResultReference, SynthesisRequest};
 pub use task::{RunStatistics, Task, TaskResult, TaskStatus, Upstream, Usage};

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Analysis, Band, Budget, Capability, Digest, LeadId, PRIORITY_DEFAULT, Query, QueryId, Recalled, Route, TaskId,
-    Usage,
+    Analysis, AppliedPattern, Band, Budget, Capability, Digest, LeadId, PRIORITY_DEFAULT, Query, QueryId, Recalled,
+    Route, TaskId, Usage,
 };
 
 /// Version of [`ExecutionPlan`] as stored. A lead follows plans of its own version and of the one before.
@@ -218,6 +218,12 @@ pub struct SelectedStrategy {
     /// The other candidates with their scores, highest first.
     #[serde(default)]
     pub others: Vec<(String, f64)>,
+    /// The strategy that the query itself speaks for most, where experience says another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaning: Option<String>,
+    /// Whether it is tried here although another one scores higher, so that the fleet learns.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trial: bool,
 }
 
 /// How a query is going to be answered.
@@ -263,6 +269,9 @@ pub struct ExecutionPlan {
     /// Queries like this one that were remembered, most alike first: what memory contributed to the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recalled: Vec<Recalled>,
+    /// The patterns that changed it, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns_applied: Vec<AppliedPattern>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
     /// When the tasks must have ended and synthesis begins.

@@ -65,6 +65,9 @@ impl fmt::Display for ExecutionPlan {
                 recalled.strategy
             )?;
         }
+        for pattern in &self.patterns_applied {
+            write!(f, "\npattern     {} ({})", pattern.effect, pattern.key)?;
+        }
         for task in &self.task_delegations {
             f.write_str("\n\n")?;
             delegated(f, task)?;
@@ -237,6 +240,8 @@ mod tests {
                 score: 0.9,
                 reasons: vec!["says review".to_owned()],
                 others: vec![("general".to_owned(), 0.1)],
+                leaning: None,
+                trial: false,
             },
             resource_allocation: ResourceAllocation {
                 num_workers: 2,
@@ -257,6 +262,7 @@ mod tests {
             stop_rule: None,
             estimated_duration_ms: 1500,
             recalled: Vec::new(),
+            patterns_applied: Vec::new(),
             estimate: Some(Estimate {
                 tokens: 0,
                 cents: 0.0,

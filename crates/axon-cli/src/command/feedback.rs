@@ -104,6 +104,8 @@ fn text_of(episode: &Episode, feedback: Feedback, changed: bool, rate: Option<f6
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use axon_protocol::{AnswerStatus, StopReason, Usage};
     use chrono::Utc;
 
@@ -117,11 +119,17 @@ mod tests {
             session: None,
             workspace: None,
             strategy: "research".to_owned(),
+            leaning: None,
             complexity: None,
             ruled: None,
             shape: None,
             aspects: Vec::new(),
             aspects_asked: 0,
+            yields: Vec::new(),
+            tools: BTreeMap::new(),
+            retries: 0,
+            hand_overs: 0,
+            conflicts: 0,
             tasks: 1,
             workers: 1,
             status: AnswerStatus::Complete,

@@ -1,5 +1,7 @@
 //! `axon memory`: what the fleet remembers of its queries. Recall is the same as a lead's; export and import carry episodes,
-//! statistics and definitions of strategies to another fleet, where nothing that is known already is replaced.
+//! patterns, statistics and definitions of strategies to another fleet, where nothing that is known already is replaced.
+
+mod patterns;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message};
-use axon_memory::{DEFAULT_LIMITS, Episodes, Predictor, SharedFacts, Strategies};
+use axon_memory::{DEFAULT_LIMITS, DurationModel, Episodes, Patterns, Predictor, SharedFacts, Strategies};
 use axon_protocol::{
-    Bucket, Control, Episode, Format, PlanRecord, QueryId, Recalled, StrategyDefinition, StrategyStatistics, Stream,
+    Bucket, Control, Episode, Format, PatternRecord, PlanRecord, QueryId, Recalled, StrategyDefinition,
+    StrategyStatistics, Stream,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,7 @@ use crate::exit::{Exit, Failure};
 use crate::kept;
 use crate::output::{self, age, counted, short};
 use crate::question::{check_streams, stored_answer};
+use patterns::PatternsCommand;
 
 /// Episodes that are read, the latest ones.
 const EPISODES_MAX: usize = 10_000;
@@ -52,7 +56,12 @@ enum MemoryCommand {
         #[arg(value_name = "QUERY")]
         query: String,
     },
-    /// Show what the fleet has learnt about complexity: how often it is right, and the weights of what speaks for each class
+    /// List the patterns that the fleet mined from its episodes, with what each changes; drop one, or lift that again
+    Patterns {
+        #[command(subcommand)]
+        command: Option<PatternsCommand>,
+    },
+    /// Show what the fleet has learnt about complexity and duration: how often it is right, and what speaks for each class
     Model {
         /// Most weights to show
         #[arg(long, value_name = "N", default_value_t = 20)]
@@ -64,7 +73,7 @@ enum MemoryCommand {
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Write episodes and strategies as JSON lines
+    /// Write episodes, patterns and strategies as JSON lines
     Export {
         /// The file; standard output without one
         #[arg(value_name = "FILE")]
@@ -89,6 +98,7 @@ enum Line {
         statistics: StrategyStatistics,
     },
     Definition(Box<StrategyDefinition>),
+    Pattern(Box<PatternRecord>),
 }
 
 pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<Exit> {
@@ -102,6 +112,7 @@ pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<E
     match args.command {
         MemoryCommand::Episodes { strategy, limit } => list(context, &bus, strategy.as_deref(), limit).await,
         MemoryCommand::Recall { query } => recall(context, &bus, &query).await,
+        MemoryCommand::Patterns { command } => patterns::run(context, &bus, command).await,
         MemoryCommand::Model { limit } => model(context, &bus, limit).await,
         MemoryCommand::Forget { id } => forget(context, &bus, &QueryId::new(id)?).await,
         MemoryCommand::Export { file } => export(context, &bus, file.as_deref()).await,
@@ -186,20 +197,40 @@ async fn model(context: &Context, bus: &Bus, limit: usize) -> anyhow::Result<Exi
     let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
     episodes.read().await?;
     let model = episodes.predictor();
+    let durations = episodes.durations();
     let (learnt, held_back) = model.observed();
     if context.json {
-        let accuracy = model.accuracy();
+        let (accuracy, off_by) = (model.accuracy(), durations.off_by());
         output::json(&json!({
             "learnt_from": learnt,
             "held_back": held_back,
             "accuracy": accuracy.map(|(model, _)| model),
             "rules_accuracy": accuracy.map(|(_, rules)| rules),
+            "duration_off_by": off_by.map(|(model, _)| model),
+            "mean_duration_off_by": off_by.map(|(_, mean)| mean),
             "weights": model.weights(limit).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         }))?;
     } else {
+        output::line(&durations_text(&durations))?;
         output::line(&model_text(&model, limit))?;
     }
     Ok(Exit::Success)
+}
+
+fn durations_text(model: &DurationModel) -> String {
+    let (learnt, held_back) = model.observed();
+    let used = match model.off_by() {
+        None => "estimates are means of strategies: too few episodes were held back to judge by".to_owned(),
+        Some((model, mean)) => format!(
+            "off by a factor of {model:.2} on the episodes held back, the means of strategies by {mean:.2}: {}",
+            if model < mean {
+                "experience estimates"
+            } else {
+                "the means estimate"
+            }
+        ),
+    };
+    format!("durations learnt from {learnt} episodes, {held_back} held back; {used}")
 }
 
 fn model_text(model: &Predictor, limit: usize) -> String {
@@ -229,7 +260,7 @@ fn model_text(model: &Predictor, limit: usize) -> String {
             ]
         })
         .collect();
-    let mut text = format!("learnt from {learnt} episodes, {held_back} held back; {used}");
+    let mut text = format!("complexity learnt from {learnt} episodes, {held_back} held back; {used}");
     if !rows.is_empty() {
         text.push('\n');
         text.push_str(&output::table(&["TRAIT", "SIMPLE", "MEDIUM", "COMPLEX"], &rows));
@@ -246,6 +277,7 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         let message = format!("query {id} is still worked on: wait for its answer, or stop it with `axon cancel {id}`");
         return Err(Failure::bad_input(message).into());
     }
+    let remembered = episodes_of(bus, id).await?;
     let removed = kept::remove(bus, id).await?;
     let episodes = bus.purge(Stream::Episodes, &ns.episodes_of(id)).await?;
     let events = bus.purge(Stream::Events, &ns.events_of(id)).await?;
@@ -262,6 +294,11 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     if !answered && removed == kept::Removed::default() && episodes + events + tasks == 0 {
         return Err(unknown(id));
     }
+    // Only what is deleted by now, so that nothing is taken back twice.
+    let mut uncounted = false;
+    for episode in &remembered {
+        uncounted |= Strategies::new(bus).forget(episode).await?;
+    }
     let control = Control::Forget { query_id: id.clone() };
     bus.announce(&Message::new(ns.control_forget(id), Format::Json, &control)?)
         .await?;
@@ -269,7 +306,7 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     bus.flush().await?;
     let deleted = json!({
         "id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned, "queries": removed.queries,
-        "dead_letters": removed.letters, "artifacts": removed.artifacts, "facts": facts,
+        "dead_letters": removed.letters, "artifacts": removed.artifacts, "facts": facts, "uncounted": uncounted,
     });
     if context.json {
         output::json(&deleted)?;
@@ -277,16 +314,34 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         let plan = if planned { "its plan, " } else { "" };
         output::line(&format!(
             "forgotten: {plan}{}, {}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire by \
-             themselves, because they keep it from being carried out twice; the statistics of its strategy keep the count",
+             themselves, because they keep it from being carried out twice{}",
             counted(episodes as usize, "episode"),
             counted(events as usize, "event"),
             counted(tasks as usize + removed.queries, "history message"),
             counted(removed.letters, "dead letter"),
             counted(removed.artifacts, "large part"),
             counted(facts, "shared fact"),
+            if uncounted {
+                "; its strategy counts one application less"
+            } else {
+                ""
+            },
         ))?;
     }
     Ok(Exit::Success)
+}
+
+/// The episodes of a query: one, or none.
+async fn episodes_of(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Episode>> {
+    let mut episodes = Vec::new();
+    for stored in bus
+        .messages(Stream::Episodes, &bus.namespace().episodes_of(id), 0, EPISODES_MAX)
+        .await?
+    {
+        // One that cannot be read is deleted all the same.
+        episodes.extend(bus.decode_stored(&stored).await.ok());
+    }
+    Ok(episodes)
 }
 
 async fn export(context: &Context, bus: &Bus, file: Option<&Path>) -> anyhow::Result<Exit> {
@@ -303,6 +358,9 @@ async fn export(context: &Context, bus: &Bus, file: Option<&Path>) -> anyhow::Re
             .map(|(strategy, statistics)| Line::Statistics { strategy, statistics }),
     );
     lines.extend(episodes.into_iter().map(|episode| Line::Episode(Box::new(episode))));
+    // After the episodes that they were mined from, so that a lead which reads along finds them confirmed.
+    let patterns = Patterns::new(bus).read().await?.records;
+    lines.extend(patterns.into_values().map(|record| Line::Pattern(Box::new(record))));
     let Some(file) = file else {
         for line in &lines {
             output::json_line(line)?;
@@ -348,13 +406,14 @@ fn read_lines(file: &Path) -> anyhow::Result<Vec<Line>> {
 
 async fn import(context: &Context, bus: &Bus, lines: Vec<Line>) -> anyhow::Result<Exit> {
     let episodes = Episodes::new(bus, 0, DEFAULT_LIMITS);
-    let strategies = Strategies::new(bus);
+    let (strategies, patterns) = (Strategies::new(bus), Patterns::new(bus));
     let (mut taken, mut known) = (0, 0);
     for line in lines {
         let new = match line {
             Line::Episode(episode) => episodes.remember(&episode, Instant::now() + STEP).await?,
             Line::Statistics { strategy, statistics } => strategies.adopt_statistics(&strategy, &statistics).await?,
             Line::Definition(definition) => strategies.adopt_definition(&definition).await?,
+            Line::Pattern(record) => patterns.adopt(&record).await?,
         };
         *(if new { &mut taken } else { &mut known }) += 1;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axon_bus::{Bus, Message};
-use axon_protocol::{Bucket, Format, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{Bucket, Format, LearntFrom, Stage, StrategyDefinition, StrategyStatistics};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,6 +28,12 @@ struct Row {
     /// Whether the bucket overrides or adds its definition.
     defined_here: bool,
     success_rate: Option<f64>,
+    /// The same share, the latest applications counting most.
+    recent_rate: Option<f64>,
+    /// How far it is trusted.
+    stage: Stage,
+    /// What it was generated from, where the fleet did so.
+    learnt_from: Option<LearntFrom>,
     statistics: StrategyStatistics,
 }
 
@@ -76,12 +82,15 @@ fn rows(told: Vec<StrategyDefinition>, entries: BTreeMap<String, Value>) -> Vec<
         {
             let row = rows.entry(name.to_owned()).or_insert_with(|| named(name));
             row.success_rate = statistics.success_rate();
+            row.recent_rate = statistics.recent_rate();
             row.statistics = statistics;
         } else if let Some(name) = key.strip_prefix(DEFINITION_PREFIX)
             && let Ok(definition) = serde_json::from_value::<StrategyDefinition>(value)
         {
             let row = rows.entry(name.to_owned()).or_insert_with(|| named(name));
             row.description = definition.description;
+            row.stage = definition.stage;
+            row.learnt_from = definition.learnt_from;
             row.defined_here = true;
         }
     }
@@ -92,13 +101,14 @@ fn text_of(rows: &[Row]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let rate = row
-                .success_rate
-                .map_or_else(|| "-".to_owned(), |rate| format!("{:.0} %", rate * 100.0));
+            let percent =
+                |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.0} %", rate * 100.0));
             vec![
                 row.name.clone(),
+                stage_of(row).to_owned(),
                 row.statistics.applications.to_string(),
-                rate,
+                percent(row.success_rate),
+                percent(row.recent_rate),
                 format!("{:.2} s", row.statistics.mean_duration_ms / 1000.0),
                 format!("{:.1}", row.statistics.mean_cost_cents),
                 format!("{:.2}", row.statistics.mean_quality),
@@ -109,8 +119,10 @@ fn text_of(rows: &[Row]) -> String {
     output::table(
         &[
             "strategy",
+            "stage",
             "applied",
             "success",
+            "of late",
             "duration",
             "cents",
             "quality",
@@ -118,6 +130,17 @@ fn text_of(rows: &[Row]) -> String {
         ],
         &cells,
     )
+}
+
+/// Whose a strategy is, or how far one is that the fleet generated.
+fn stage_of(row: &Row) -> &'static str {
+    match (row.stage, &row.learnt_from, row.defined_here) {
+        (Stage::Candidate, ..) => "candidate",
+        (Stage::Dropped, ..) => "dropped",
+        (Stage::Trusted, Some(_), _) => "learnt",
+        (Stage::Trusted, None, true) => "own",
+        (Stage::Trusted, None, false) => "built in",
+    }
 }
 
 #[cfg(test)]
@@ -131,9 +154,12 @@ mod tests {
         let statistics = json!({"applications": 4, "successes": 3, "mean_duration_ms": 1500.0, "mean_cost_cents": 0.0,
             "mean_quality": 0.875});
         let definition = json!({"name": "mine", "description": "my own", "capabilities": [], "templates": []});
+        let tried = json!({"name": "tried", "description": "generated", "capabilities": [], "templates": [],
+            "stage": "candidate"});
         let entries = [
             ("stats.code_review".to_owned(), statistics),
             ("def.mine".to_owned(), definition),
+            ("def.tried".to_owned(), tried),
             ("stats.broken".to_owned(), json!(7)),
             ("other".to_owned(), json!({})),
         ];
@@ -149,9 +175,13 @@ mod tests {
             [
                 ("code_review", false, Some(0.75)),
                 ("mine", true, None),
-                ("research", false, None)
+                ("research", false, None),
+                ("tried", true, None)
             ]
         );
-        assert!(text_of(&rows).contains("75 %"));
+        let text = text_of(&rows);
+        for said in ["75 %", "candidate", "built in"] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
     }
 }

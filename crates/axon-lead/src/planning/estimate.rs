@@ -1,6 +1,7 @@
 //! What a plan is expected to take and to cost, and what the expectation rests on. Nothing is decided by it.
 
-use axon_protocol::{Estimate, ResourceAllocation, StrategyStatistics};
+use axon_memory::Expectation;
+use axon_protocol::{Estimate, ExecutionPlan, ResourceAllocation, StrategyStatistics};
 
 /// What one tool call of an analyst takes on average, and the synthesis, in milliseconds.
 const CALL_MS: u64 = 120;
@@ -52,6 +53,17 @@ pub(super) fn estimate(known: &Known<'_>) -> (u64, Estimate) {
         basis,
     };
     (paced(allocation, known.tasks, known.depth), estimate)
+}
+
+/// Takes over the duration that the model of durations expects, with how far it is off.
+pub(crate) fn take_expectation(plan: &mut ExecutionPlan, expectation: &Expectation) {
+    plan.estimated_duration_ms = (expectation.duration_ms.max(0.0) as u64).min(plan.resource_allocation.timeout_ms);
+    if let Some(estimate) = &mut plan.estimate {
+        estimate.basis.push_str(&format!(
+            "; the duration from queries before, which is off by a factor of {:.2} on those held back, the mean by {:.2}",
+            expectation.off_by, expectation.mean_off_by
+        ));
+    }
 }
 
 /// The waves of the tasks at the pace of an analyst, and the synthesis.

@@ -1,14 +1,15 @@
 //! Divides a query into inquiries: what is to be found out, each by its own template, and which needs which. Scopes come
 //! later; one inquiry may become several tasks with a scope each.
 
-use std::collections::BTreeMap;
-
-use axon_protocol::{Analysis, Complexity, DelegationTemplate, Query, Shape, StrategyDefinition, TemplateScope};
+use axon_protocol::{
+    Analysis, AppliedPattern, Complexity, DelegationTemplate, Query, Shape, StrategyDefinition, TemplateScope,
+};
 
 use super::error::PlanError;
+use crate::advice::Advice;
 use crate::analysis::parts::{Part, parts};
 use crate::analysis::{Text, Vocabulary, analyze, aspects_of, is_filling, is_surveying};
-use crate::strategy::{ANY_ASPECT, GENERAL, Library, template_for};
+use crate::strategy::{ANY_ASPECT, Experience, GENERAL, Library, template_for};
 use crate::view::WorkspaceView;
 
 /// Longest label of a part of a query that names an aspect, in characters.
@@ -60,12 +61,17 @@ pub(super) struct Source<'a> {
     pub definition: &'a StrategyDefinition,
     pub library: &'a Library,
     pub view: Option<&'a WorkspaceView>,
+    /// What patterns say of queries like it.
+    pub advice: &'a Advice,
     /// Most inquiries.
     pub most: usize,
 }
 
+/// Inquiries, with the patterns that changed which they are.
+type Advised<'a> = (Vec<Inquiry<'a>>, Vec<AppliedPattern>);
+
 /// The inquiries of a query, in the order in which they will be shown; at least one.
-pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Vec<Inquiry<'a>>, PlanError> {
+pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Advised<'a>, PlanError> {
     let definition = source.definition;
     let whole = definition
         .templates
@@ -73,23 +79,28 @@ pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Vec<Inquiry<'a>>, Pla
         .ok_or_else(|| PlanError::NoTemplate(definition.name.clone()))?;
     let analysis = source.analysis;
     if analysis.complexity == Complexity::Simple || source.most <= 1 && analysis.shape != Shape::Chain {
-        return Ok(vec![single(source, whole)]);
+        return Ok(unadvised(vec![single(source, whole)]));
     }
     let text = Text::new(&source.query.query);
     let parts = parts(&text);
     if parts.len() > 1 && names_only_aspects(source, &text, &parts) {
-        return Ok(of_aspects(source, whole));
+        return Ok(unadvised(of_aspects(source, whole)));
     }
     if parts.len() > 1 && analysis.shape != Shape::Single {
-        return Ok(of_parts(source, &text, &parts, whole));
+        return Ok(unadvised(of_parts(source, &text, &parts, whole)));
     }
     if analysis.subjects.len() > 1 {
-        return Ok(of_subjects(source, whole));
+        return Ok(unadvised(of_subjects(source, whole)));
     }
     if !analysis.aspects.is_empty() {
-        return Ok(of_aspects(source, whole));
+        return Ok(unadvised(of_aspects(source, whole)));
     }
     Ok(of_templates(source, whole))
+}
+
+/// What the query itself asks for is no matter of experience.
+fn unadvised(inquiries: Vec<Inquiry<'_>>) -> Advised<'_> {
+    (inquiries, Vec::new())
 }
 
 /// Everything in one task.
@@ -227,7 +238,7 @@ const OWN_STRATEGY_SCORE_MIN: f64 = 1.0;
 fn strategy_of<'a>(source: &Source<'a>, label: &str, analysis: &Analysis) -> &'a StrategyDefinition {
     let selected = source
         .library
-        .select(analysis, &Query::new(label), &BTreeMap::new(), u64::MAX, &[]);
+        .select(analysis, &Query::new(label), &Experience::default());
     if selected.name == GENERAL || selected.score < OWN_STRATEGY_SCORE_MIN {
         return source.definition;
     }
@@ -387,7 +398,7 @@ fn of_aspects<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Vec<Inq
 }
 
 /// One inquiry for each template of the strategy that shares the work, most important first.
-fn of_templates<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Vec<Inquiry<'a>> {
+fn of_templates<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Advised<'a> {
     let sharing: Vec<&DelegationTemplate> = source
         .definition
         .templates
@@ -396,13 +407,13 @@ fn of_templates<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Vec<I
         .filter(|template| template.aspect != ANY_ASPECT)
         .collect();
     if sharing.is_empty() {
-        return vec![plain(whole, source)];
+        return unadvised(vec![plain(whole, source)]);
     }
-    sharing
-        .into_iter()
-        .take(source.most)
-        .map(|template| plain(template, source))
-        .collect()
+    let (templates, applied) = source.advice.templates(sharing, source.most);
+    (
+        templates.into_iter().map(|template| plain(template, source)).collect(),
+        applied,
+    )
 }
 
 /// The template that covers an aspect and is not taken, else the one for any aspect.

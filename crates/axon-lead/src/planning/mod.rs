@@ -12,13 +12,15 @@ mod replayed;
 mod revised;
 
 use axon_protocol::{
-    Analysis, Budget, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId, Recalled, ResourceAllocation,
-    SelectedStrategy, Shape, StrategyDefinition, StrategyStatistics, TaskBoundaries, TaskDelegation, TaskId,
-    TemplateScope,
+    Analysis, AppliedPattern, Budget, DelegationTemplate, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId,
+    Recalled, ResourceAllocation, SelectedStrategy, Shape, StrategyDefinition, StrategyStatistics, TaskBoundaries,
+    TaskDelegation, TaskId, TemplateScope, Trouble,
 };
+use axon_tools::allowed;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use crate::advice::{Advice, applied};
 use crate::allocation::{deadlines, split};
 use crate::analysis::written;
 use crate::config::Config;
@@ -31,6 +33,7 @@ use inquiry::{Inquiry, Source, inquiries};
 pub use again::again;
 pub use error::PlanError;
 pub(crate) use error::named;
+pub(crate) use estimate::take_expectation;
 pub use order::{batches, ranks};
 pub(crate) use order::{cycle, needs};
 pub(crate) use own::spelled;
@@ -46,6 +49,8 @@ const REMEMBERED_PATHS_MAX: usize = 4;
 const PATHS_SHOWN_MAX: usize = 4;
 /// Longest text of a query within an objective, in characters; the task carries the whole.
 const QUERY_CHARS_MAX: usize = 240;
+/// What tasks are asked of whose kind findings often contradict each other.
+const CONFLICTS_QUESTION: &str = "Which places say otherwise, and which of them decides?";
 /// What a scope is called that holds everything.
 const EVERYTHING: &str = "the whole workspace";
 
@@ -76,6 +81,10 @@ pub struct PlanInput<'a> {
     pub config: &'a Config,
     /// Queries like this one that are remembered.
     pub recalled: Vec<Recalled>,
+    /// What patterns say of queries like this one.
+    pub advice: &'a Advice,
+    /// The patterns that were applied already.
+    pub applied: Vec<AppliedPattern>,
     /// When the query was accepted.
     pub now: DateTime<Utc>,
 }
@@ -88,12 +97,13 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         definition: input.definition,
         library: input.library,
         view: input.view,
+        advice: input.advice,
         most: input
             .allocation
             .num_workers
             .clamp(1, input.config.max_tasks_per_plan.max(1)),
     };
-    let inquiries = inquiries(&source)?;
+    let (inquiries, chosen) = inquiries(&source)?;
     let placed = place(&inquiries, &source);
     let total = Budget {
         tokens: input.allocation.max_tokens_budget,
@@ -106,6 +116,10 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         placed: &placed,
         paths: input.view.map(near::Paths::of),
         line: one_line(&written(&input.query.query)),
+        recommended: input.advice.tools(|tool| {
+            let templates = &input.definition.templates;
+            templates.iter().any(|template| allowed(tool, &template.allowed_tools))
+        }),
         tasks_ms: deadlines.tasks_ms.max(1),
     };
     let tasks: Vec<TaskDelegation> = budgets
@@ -133,7 +147,10 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         max_parallel_workers: input.allocation.max_parallel_workers.clamp(1, workers),
         ..input.allocation
     };
-    let (estimated_duration_ms, estimate) = estimate(&Known {
+    let mut patterns_applied = input.applied.clone();
+    patterns_applied.extend(chosen);
+    patterns_applied.extend(writer.recommended.iter().map(|(_, applied)| applied.clone()));
+    let (estimated_duration_ms, mut estimate) = estimate(&Known {
         allocation: &allocation,
         tasks: tasks.len(),
         depth,
@@ -141,6 +158,18 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         statistics: input.statistics,
         min_applications: input.config.min_applications,
     });
+    for (trouble, what) in [(Trouble::Retries, "tried again"), (Trouble::HandOvers, "handed over")] {
+        if let Some(pattern) = input.advice.trouble(trouble) {
+            estimate.basis.push_str(&format!(
+                "; {:.0} % of queries like it had tasks {what}",
+                pattern.rate * 100.0
+            ));
+            patterns_applied.push(applied(pattern, "the estimate says so"));
+        }
+    }
+    if let Some(pattern) = input.advice.trouble(Trouble::Conflicts) {
+        patterns_applied.push(applied(pattern, "its tasks are asked what says otherwise"));
+    }
     Ok(ExecutionPlan {
         version: PLAN_VERSION,
         plan_id: input.query_id.as_str().to_owned(),
@@ -150,6 +179,7 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         estimated_duration_ms,
         estimate: Some(estimate),
         recalled: input.recalled,
+        patterns_applied,
         resource_allocation: allocation,
         task_delegations: tasks,
         aspects,
@@ -308,6 +338,8 @@ struct Writer<'a> {
     placed: &'a [Placed<'a>],
     paths: Option<near::Paths<'a>>,
     line: String,
+    /// Tools whose findings were kept, with the patterns that say so.
+    recommended: Vec<(String, AppliedPattern)>,
     tasks_ms: u64,
 }
 
@@ -327,6 +359,9 @@ impl Writer<'_> {
                 .filter(fits)
                 .map(|question| fill(question)),
         );
+        if self.input.advice.trouble(Trouble::Conflicts).is_some() {
+            key_questions.push(CONFLICTS_QUESTION.to_owned());
+        }
         TaskDelegation {
             task_id: TaskId::from_index(index + 1),
             objective: self.objective(place, scope),
@@ -344,7 +379,7 @@ impl Writer<'_> {
             dependencies: place.needs.iter().map(|need| TaskId::from_index(need + 1)).collect(),
             key_questions,
             aspect: inquiry.aspect.clone(),
-            playbook: inquiry.definition.name.clone(),
+            playbook: inquiry.definition.playbook().to_owned(),
             calls: Vec::new(),
             budget,
             added: false,
@@ -363,6 +398,12 @@ impl Writer<'_> {
             }
         }
         paths
+    }
+
+    /// The recommended tools that tasks of a template may use.
+    fn proven_tools(&self, template: &DelegationTemplate) -> Vec<&str> {
+        let tools = self.recommended.iter().map(|(tool, _)| tool.as_str());
+        tools.filter(|tool| allowed(tool, &template.allowed_tools)).collect()
     }
 
     /// What was asked before, and what came of it.
@@ -442,6 +483,7 @@ impl Writer<'_> {
         json!({
             "near": near,
             "remembered": self.recalled_queries(),
+            "proven_tools": self.proven_tools(inquiry.template),
             "keywords": either(&part.keywords, &whole.keywords),
             "symbols": either(&part.symbols, &whole.symbols),
             "quotes": either(&part.quotes, &whole.quotes),

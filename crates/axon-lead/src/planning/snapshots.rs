@@ -2,7 +2,6 @@
 //! tracks parcels, with a server of several crates, a web page, a Python client and documents. Whoever changes the
 //! analysis, a strategy or the planning reads what that does to them.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -12,9 +11,11 @@ use chrono::DateTime;
 
 use super::tests::{LIBRARY, known};
 use super::{PlanInput, plan};
+use crate::advice::Advice;
 use crate::allocation::allocate;
 use crate::analysis::analyze;
 use crate::config::Config;
+use crate::strategy::Experience;
 use crate::validation::validate;
 use crate::view::WorkspaceView;
 use crate::view::samples::view;
@@ -210,11 +211,13 @@ fn parcels() -> WorkspaceView {
 fn printed(question: &str, view: &WorkspaceView) -> String {
     let (config, query) = (Config::default(), Query::new(question));
     let analysis = analyze(&query, Some(view), LIBRARY.vocabulary());
-    let selected = LIBRARY.select(&analysis, &query, &BTreeMap::new(), config.min_applications, &[]);
+    let selected = LIBRARY.select(&analysis, &query, &Experience::default());
     let definition = LIBRARY.get(&selected.name).expect("selected");
     let allocation = allocate(analysis.complexity, &config, &query, None);
     let plan = plan(PlanInput {
         recalled: Vec::new(),
+        advice: &Advice::default(),
+        applied: Vec::new(),
         query: &query,
         query_id: &QueryId::from_sequence(1),
         analysis,

@@ -1,6 +1,6 @@
 //! Plans of many kinds of query, and of queries that bring their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axon_protocol::{AgentType, Capability, Complexity, PlanRequest, TaskRequest, ToolCall};
@@ -11,7 +11,7 @@ use super::*;
 use crate::allocation::allocate;
 use crate::analysis::analyze;
 use crate::partition::overlap;
-use crate::strategy::Library;
+use crate::strategy::{Experience, Library};
 use crate::validation::validate;
 use crate::view::samples::{repository, view};
 
@@ -25,11 +25,13 @@ fn planned(query: &Query, view: Option<&WorkspaceView>) -> ExecutionPlan {
     let config = Config::default();
     let library = &*LIBRARY;
     let analysis = analyze(query, view, library.vocabulary());
-    let selected = library.select(&analysis, query, &BTreeMap::new(), 5, &[]);
+    let selected = library.select(&analysis, query, &Experience::default());
     let definition = library.get(&selected.name).expect("selected");
     let allocation = allocate(analysis.complexity, &config, query, None);
     let plan = plan(PlanInput {
         recalled: Vec::new(),
+        advice: &Advice::default(),
+        applied: Vec::new(),
         query,
         query_id: &QueryId::from_sequence(7),
         analysis,
@@ -468,10 +470,12 @@ proptest! {
         let query = Query { budget: budgeted.then_some(Budget { tokens, cents }), ..Query::new(&text) };
         let view = repository();
         let analysis = analyze(&query, Some(&view), LIBRARY.vocabulary());
-        let selected = LIBRARY.select(&analysis, &query, &BTreeMap::new(), 5, &[]);
+        let selected = LIBRARY.select(&analysis, &query, &Experience::default());
         let allocation = allocate(analysis.complexity, &config, &query, (idle > 0).then_some(idle));
         let plan = plan(PlanInput {
             recalled: Vec::new(),
+        advice: &Advice::default(),
+        applied: Vec::new(),
             query: &query,
             query_id: &QueryId::from_sequence(7),
             definition: LIBRARY.get(&selected.name).expect("selected"),

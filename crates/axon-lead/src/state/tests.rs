@@ -56,6 +56,8 @@ fn plan(dependencies: &[&[usize]], max_parallel: usize) -> ExecutionPlan {
             score: 0.0,
             reasons: Vec::new(),
             others: Vec::new(),
+            leaning: None,
+            trial: false,
         },
         resource_allocation: ResourceAllocation {
             num_workers: dependencies.len(),
@@ -74,6 +76,7 @@ fn plan(dependencies: &[&[usize]], max_parallel: usize) -> ExecutionPlan {
         estimated_duration_ms: 0,
         estimate: None,
         recalled: Vec::new(),
+        patterns_applied: Vec::new(),
         created_at: at(0),
         tasks_deadline: at(8_500),
         deadline: at(10_000),

@@ -1,7 +1,7 @@
 //! One message of each kind with every field filled. Objects without a schema have their keys sorted, so that the bytes
 //! do not depend on how maps are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axon_protocol::*;
 use bytes::Bytes;
@@ -26,6 +26,7 @@ pub fn each(visit: &mut impl Visit) {
     visit.message("plan_record", &plan_record());
     visit.message("strategy_definition", &strategy_definition());
     visit.message("strategy_statistics", &strategy_statistics());
+    visit.message("pattern_record", &pattern_record());
     visit.message("episode", &episode());
     visit.message("key_pause", &KeyPause { until: at(60) });
     visit.message("call_memory", &call_memory());
@@ -251,6 +252,8 @@ fn plan() -> ExecutionPlan {
             score: 0.875,
             reasons: vec!["the word fail".to_owned()],
             others: vec![("general".to_owned(), 0.25)],
+            leaning: Some("research".to_owned()),
+            trial: true,
         },
         resource_allocation: ResourceAllocation {
             num_workers: 4,
@@ -282,6 +285,10 @@ fn plan() -> ExecutionPlan {
         }),
         estimated_duration_ms: 900,
         recalled: vec![recalled()],
+        patterns_applied: vec![AppliedPattern {
+            key: "0123456789ab".to_owned(),
+            effect: "research instead of bug_investigation".to_owned(),
+        }],
         estimate: Some(Estimate {
             tokens: 1_200,
             cents: 1.5,
@@ -512,6 +519,43 @@ fn strategy_definition() -> StrategyDefinition {
             confidence_min: Some(0.9),
             barren_results: None,
         }),
+        stage: Stage::Candidate,
+        learnt_from: Some(LearntFrom {
+            when: query_kind(),
+            like: "research".to_owned(),
+            instead_of: "bug_investigation".to_owned(),
+            at: at(2),
+        }),
+    }
+}
+
+fn query_kind() -> QueryKind {
+    QueryKind {
+        words: vec!["parse_header".to_owned()],
+        shape: Some(Shape::Single),
+        complexity: Some(Complexity::Medium),
+        leaning: Some("bug_investigation".to_owned()),
+    }
+}
+
+fn pattern_record() -> PatternRecord {
+    PatternRecord {
+        pattern: Pattern {
+            when: query_kind(),
+            along: vec!["empty".to_owned()],
+            lesson: Lesson::Strategy {
+                follow: "research".to_owned(),
+                instead_of: "bug_investigation".to_owned(),
+            },
+            support: 12.5,
+            rate: 0.875,
+            confidence: 0.75,
+            compared: 0.5,
+            compared_with: "of 20.0 with bug_investigation".to_owned(),
+            at: at(3),
+        },
+        known_to: at(4),
+        removed: Some(at(5)),
     }
 }
 
@@ -523,6 +567,8 @@ fn strategy_statistics() -> StrategyStatistics {
         mean_cost_cents: 0.25,
         mean_quality: 0.875,
         marked_bad: vec![query_id()],
+        recent_applications: 3.75,
+        recent_successes: 2.5,
     }
 }
 
@@ -550,11 +596,20 @@ fn episode() -> Episode {
         session: Some("s1".to_owned()),
         workspace: Some(Digest::of(b"workspace")),
         strategy: "bug_investigation".to_owned(),
+        leaning: Some("research".to_owned()),
         complexity: Some(Complexity::Medium),
         ruled: Some(Complexity::Complex),
         shape: Some(Shape::Single),
         aspects: vec!["cause".to_owned()],
         aspects_asked: 1,
+        yields: vec![AspectYield {
+            aspect: "cause".to_owned(),
+            findings: 3,
+        }],
+        tools: BTreeMap::from([("code.search".to_owned(), 2)]),
+        retries: 1,
+        hand_overs: 1,
+        conflicts: 1,
         tasks: 2,
         workers: 1,
         status: AnswerStatus::Partial,

@@ -27,6 +27,8 @@ pub fn plan(strategy: &str, aspects: &[&str]) -> ExecutionPlan {
             score: 1.0,
             reasons: Vec::new(),
             others: Vec::new(),
+            leaning: None,
+            trial: false,
         },
         resource_allocation: ResourceAllocation {
             num_workers: aspects.len(),
@@ -70,6 +72,7 @@ pub fn plan(strategy: &str, aspects: &[&str]) -> ExecutionPlan {
         estimated_duration_ms: 1_000,
         estimate: None,
         recalled: Vec::new(),
+        patterns_applied: Vec::new(),
         created_at: start(),
         tasks_deadline: start() + TimeDelta::seconds(20),
         deadline: start() + TimeDelta::seconds(30),

@@ -3,6 +3,7 @@
 
 use axon_protocol::{Fact, Finding, Task};
 use axon_tools::Workspace;
+use serde::Deserialize as _;
 
 use super::show::fenced;
 
@@ -43,6 +44,14 @@ pub(super) fn task(task: &Task, workspace: &Workspace) -> String {
     list(&mut out, "Do not:", &boundaries.constraints);
     list(&mut out, "Look only at:", &boundaries.scope);
     out.push_str(&format!("At most {} tool calls.\n", boundaries.max_tool_calls));
+    if let Ok(tools) = Vec::<String>::deserialize(&delegation.context["proven_tools"])
+        && !tools.is_empty()
+    {
+        out.push_str(&format!(
+            "For questions like this, findings of {} were kept most often.\n",
+            tools.join(", ")
+        ));
+    }
 
     let files = workspace.files_in(&boundaries.scope);
     let mut paths: Vec<String> = files

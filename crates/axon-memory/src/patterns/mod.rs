@@ -1,0 +1,195 @@
+//! Patterns in their bucket: every lead mines them from the same episodes, writes by compare-and-set what changed, and follows
+//! what the others wrote. What an operator removed stays removed until there is much more to say for it.
+
+mod corpus;
+mod mine;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axon_bus::{Bus, Entry, Error, Table};
+use axon_protocol::{Bucket, Complexity, Pattern, PatternRecord, QueryKind, Shape};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::follow::follow;
+use crate::recall::words_of;
+
+pub use corpus::Corpus;
+pub use mine::{PATTERNS_MAX, mine};
+pub use tally::Tally;
+
+/// Differences of a share and of a support below which a pattern is not written anew.
+const SHARE_CHANGED: f64 = 0.02;
+const SUPPORT_CHANGED: f64 = 1.0;
+/// How much surer the evidence must be, as a share, before what was removed comes back, and how long a removal lasts.
+const SURER: f64 = 0.2;
+const REMOVED_FOR: TimeDelta = TimeDelta::days(90);
+
+/// The patterns known at a moment, by key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PatternBook {
+    /// All of them, the removed ones included.
+    pub records: BTreeMap<String, PatternRecord>,
+}
+
+impl PatternBook {
+    /// The patterns in force.
+    pub fn in_force(&self) -> impl Iterator<Item = &Pattern> {
+        let records = self.records.values().filter(|record| record.removed.is_none());
+        records.map(|record| &record.pattern)
+    }
+
+    /// The patterns in force for a query of this shape and complexity, whatever it reads like.
+    pub fn matching(&self, query: &str, shape: Shape, complexity: Complexity) -> Vec<Pattern> {
+        let words = words_of(query);
+        let fits = |pattern: &&Pattern| corpus::fits(&pattern.when, &words, Some(shape), Some(complexity));
+        self.in_force().filter(fits).cloned().collect()
+    }
+
+    fn apply(&mut self, entry: Entry<PatternRecord>) {
+        match entry.value {
+            Some(record) => self.records.insert(entry.key, record),
+            None => self.records.remove(&entry.key),
+        };
+    }
+}
+
+/// Whether a query is of a kind, whatever it reads like.
+pub fn is_of_kind(kind: &QueryKind, query: &str, shape: Shape, complexity: Complexity) -> bool {
+    corpus::fits(kind, &words_of(query), Some(shape), Some(complexity))
+}
+
+/// What is to become of a pattern in the bucket when it was mined anew by somebody who knows all episodes up to `known_to`;
+/// `None` where it stays as it is.
+fn settled(
+    current: Option<&PatternRecord>,
+    mined: &Pattern,
+    known_to: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<PatternRecord> {
+    let fresh = PatternRecord {
+        pattern: mined.clone(),
+        known_to,
+        removed: None,
+    };
+    let Some(current) = current else {
+        return Some(fresh);
+    };
+    let known = &current.pattern;
+    let surer = |pattern: &Pattern| (pattern.confidence - pattern.compared).abs();
+    let changed = match current.removed {
+        Some(removed) => now - removed > REMOVED_FOR || surer(mined) > surer(known) + SURER,
+        None => {
+            (mined.confidence - known.confidence).abs() >= SHARE_CHANGED
+                || (mined.compared - known.compared).abs() >= SHARE_CHANGED
+                || (mined.support - known.support).abs() >= SUPPORT_CHANGED
+        }
+    };
+    (changed && known_to >= current.known_to).then_some(fresh)
+}
+
+/// Whether a pattern that was not mined again is to go.
+fn is_over(current: &PatternRecord, known_to: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    match current.removed {
+        Some(removed) => now - removed > REMOVED_FOR,
+        None => known_to >= current.known_to,
+    }
+}
+
+/// The patterns of the fleet.
+#[derive(Debug, Clone)]
+pub struct Patterns {
+    table: Table<PatternRecord>,
+    book: Arc<RwLock<PatternBook>>,
+}
+
+impl Patterns {
+    /// Knows nothing until [`Patterns::follow`] runs.
+    pub fn new(bus: &Bus) -> Self {
+        Self {
+            table: bus.table(Bucket::Patterns),
+            book: Arc::default(),
+        }
+    }
+
+    /// Runs `read` over what is known now, without copying it.
+    pub fn with_book<R>(&self, read: impl FnOnce(&PatternBook) -> R) -> R {
+        read(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows every change for ever; to be run as a task of its own and dropped at the end.
+    pub async fn follow(&self) {
+        let apply = |entry| self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+        follow(&self.table, apply).await;
+    }
+
+    /// Reads everything once, for whoever does not follow.
+    pub async fn read(&self) -> Result<PatternBook, Error> {
+        Ok(PatternBook {
+            records: self.table.all().await?,
+        })
+    }
+
+    /// Writes what was mined from all episodes up to `known_to`: what is new or changed, and what does not hold any more.
+    /// Returns how many keys changed.
+    pub async fn write(&self, mined: &[Pattern], known_to: DateTime<Utc>, now: DateTime<Utc>) -> Result<usize, Error> {
+        let book = self.with_book(PatternBook::clone);
+        let mut changed = 0;
+        let mut keys = Vec::with_capacity(mined.len());
+        for pattern in mined {
+            let key = pattern.key();
+            if settled(book.records.get(&key), pattern, known_to, now).is_some() {
+                let mut written = false;
+                let settle = |current: Option<PatternRecord>| {
+                    let record = settled(current.as_ref(), pattern, known_to, now);
+                    written = record.is_some();
+                    record
+                };
+                self.table.modify(&key, settle).await?;
+                changed += usize::from(written);
+            }
+            keys.push(key);
+        }
+        let gone = book
+            .records
+            .iter()
+            .filter(|(key, record)| !keys.contains(key) && is_over(record, known_to, now));
+        for (key, _) in gone {
+            // What somebody else changed in between is theirs to judge.
+            let current = self.table.get(key).await?.and_then(|entry| entry.value);
+            if current.is_some_and(|record| is_over(&record, known_to, now)) {
+                self.table.delete(key).await?;
+                changed += 1;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Removes a pattern, so that no lead applies it, or lifts the removal again. `false` where nothing changes, `None`
+    /// where there is none of this key.
+    pub async fn set_removed(&self, key: &str, removed: Option<DateTime<Utc>>) -> Result<Option<bool>, Error> {
+        let mut outcome = None;
+        self.table
+            .modify(key, |current| {
+                let current = current?;
+                let changes = current.removed.is_some() != removed.is_some();
+                outcome = Some(changes);
+                changes.then_some(PatternRecord { removed, ..current })
+            })
+            .await?;
+        Ok(outcome)
+    }
+
+    /// Adopts a pattern of another fleet, where none of its key is known. `false` where one is.
+    pub async fn adopt(&self, record: &PatternRecord) -> Result<bool, Error> {
+        match self.table.create(&record.pattern.key(), record).await {
+            Ok(_) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
