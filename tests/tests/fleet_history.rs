@@ -400,6 +400,8 @@ async fn nothing_that_may_be_deleted_holds_the_words_of_a_forgotten_query() {
         .axon(&["ask", &words, "--workspace", &workspace, "--id", "asked"])
         .await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
+    let replayed = fleet.axon(&["history", "asked", "--replay"]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
     // One that leaves dead letters, and one that is too large for its messages, without an id of its publisher's.
     let mut failing = query_of(
         vec![task("t1", "diag.fail", json!({ "kind": "permanent", "message": "no" }))],
@@ -428,9 +430,14 @@ async fn nothing_that_may_be_deleted_holds_the_words_of_a_forgotten_query() {
     );
     assert!(before.iter().any(|name| name.starts_with("OBJ_")), "{before:?}");
 
-    for id in ["asked", "failing", large.as_str()] {
+    for (id, replays) in [
+        ("asked", "1 replay."),
+        ("failing", "0 replays."),
+        (large.as_str(), "0 replays."),
+    ] {
         let forgotten = fleet.axon(&["memory", "forget", id]).await;
         assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+        assert!(forgotten.stdout.contains(replays), "{forgotten:?}");
         assert!(
             forgotten.stdout.contains("Its results and its answer hold its words"),
             "{forgotten:?}"

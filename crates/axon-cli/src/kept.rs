@@ -2,6 +2,7 @@
 //! all means is told elsewhere.
 
 use axon_bus::{Bus, Error, StoredMessage};
+use axon_memory::SharedFacts;
 use axon_protocol::{
     Answer, Bucket, DeadLetter, Digest, Event, ExecutionPlan, Headers, ObjectBucket, PlanRecord, QueryId, Stored,
     Stream, SynthesisRequest, TaskResult, TaskSubject, header,
@@ -123,13 +124,28 @@ pub(crate) struct Removed {
     pub(crate) letters: usize,
     /// Messages and plans that were too large for their streams.
     pub(crate) artifacts: usize,
+    /// Queries that repeated it, with all that was kept of them.
+    pub(crate) replays: usize,
 }
 
-/// Removes what no subject of the query's own holds: its copies in the history, its dead letters, and whatever of it was
-/// too large for a message. Results and answers stay, because they keep it from being carried out twice.
+impl std::ops::AddAssign for Removed {
+    fn add_assign(&mut self, other: Self) {
+        self.queries += other.queries;
+        self.letters += other.letters;
+        self.artifacts += other.artifacts;
+        self.replays += other.replays;
+    }
+}
+
+/// Removes what no subject of the query's own holds: its copies in the history, its dead letters, whatever of it was too
+/// large for a message, and the queries that repeated it. Results and answers stay, because they keep it from being carried
+/// out twice.
 pub(crate) async fn remove(bus: &Bus, id: &QueryId) -> Result<Removed, Error> {
     let artifacts = bus.objects(ObjectBucket::Artifacts);
     let mut removed = Removed::default();
+    for replay in replays(bus, id).await? {
+        removed += Box::pin(remove_replay(bus, &replay)).await?;
+    }
     for digest in large(bus, id).await? {
         removed.artifacts += usize::from(artifacts.remove(&digest).await?);
     }
@@ -139,6 +155,41 @@ pub(crate) async fn remove(bus: &Bus, id: &QueryId) -> Result<Removed, Error> {
     for (letter, _) in letters(bus, id).await? {
         removed.letters += usize::from(bus.remove(Stream::Dead, letter.sequence).await?);
     }
+    Ok(removed)
+}
+
+/// The queries that repeated this one and were answered: one that is still worked on needs what is kept of it.
+async fn replays(bus: &Bus, id: &QueryId) -> Result<Vec<QueryId>, Error> {
+    let mut replays = Vec::new();
+    for (key, record) in bus.table::<PlanRecord>(Bucket::Plans).all().await? {
+        let (Ok(query), Some(stored)) = (QueryId::new(key), record.plan) else {
+            continue;
+        };
+        let Ok(plan) = bus.load(stored).await else { continue };
+        let repeats = plan.query.replay.is_some_and(|replay| replay.of == *id);
+        if repeats
+            && bus
+                .last(Stream::Answers, &bus.namespace().answer(&query))
+                .await?
+                .is_some()
+        {
+            replays.push(query);
+        }
+    }
+    Ok(replays)
+}
+
+/// Removes a query that was no episode.
+async fn remove_replay(bus: &Bus, id: &QueryId) -> Result<Removed, Error> {
+    let mut removed = remove(bus, id).await?;
+    removed.replays += 1;
+    SharedFacts::new(bus).forget(id).await?;
+    bus.purge(Stream::Events, &bus.namespace().events_of(id)).await?;
+    match bus.purge(Stream::History, &bus.namespace().history_of_query(id)).await {
+        Ok(_) | Err(Error::NoStream { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    bus.table::<PlanRecord>(Bucket::Plans).delete(id.as_str()).await?;
     Ok(removed)
 }
 

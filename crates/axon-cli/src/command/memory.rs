@@ -307,20 +307,22 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     let deleted = json!({
         "id": id, "episodes": episodes, "events": events, "history": tasks, "plan": planned, "queries": removed.queries,
         "dead_letters": removed.letters, "artifacts": removed.artifacts, "facts": facts, "uncounted": uncounted,
+        "replays": removed.replays,
     });
     if context.json {
         output::json(&deleted)?;
     } else {
         let plan = if planned { "its plan, " } else { "" };
         output::line(&format!(
-            "forgotten: {plan}{}, {}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire by \
-             themselves, because they keep it from being carried out twice{}",
+            "forgotten: {plan}{}, {}, {}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire \
+             by themselves, because they keep it from being carried out twice{}",
             counted(episodes as usize, "episode"),
             counted(events as usize, "event"),
             counted(tasks as usize + removed.queries, "history message"),
             counted(removed.letters, "dead letter"),
             counted(removed.artifacts, "large part"),
             counted(facts, "shared fact"),
+            counted(removed.replays, "replay"),
             if uncounted {
                 "; its strategy counts one application less"
             } else {
