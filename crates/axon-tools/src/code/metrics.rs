@@ -12,7 +12,7 @@ use tree_sitter::Node;
 use super::files::{Files, LIST_BYTES_MAX};
 
 use super::source::{Item, Source, walk};
-use super::syntax::node_text;
+use super::syntax::{given_to, node_text};
 use crate::{CallContext, Cost, Tool, ToolError, Toolbox, ToolboxError, blocking, fit, parse_params, schema_of};
 
 /// Functions returned where a call names no number.
@@ -319,9 +319,7 @@ fn continues_else(node: Node<'_>) -> bool {
 
 /// Whether the closure is the function itself, which a name was given to.
 fn is_value_of(function: Node<'_>, closure: Node<'_>) -> bool {
-    function
-        .child_by_field_name("value")
-        .is_some_and(|value| value.id() == closure.id())
+    given_to(function).is_some_and(|value| value.id() == closure.id())
 }
 
 /// Adds to the functions who calls them and how often tests mention them.

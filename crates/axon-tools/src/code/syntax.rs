@@ -107,7 +107,7 @@ impl Syntax {
     /// Whether a function is asynchronous.
     pub fn is_async(&self, function: Node<'_>, text: &str) -> bool {
         // A function that is the value of a name.
-        let function = function.child_by_field_name("value").unwrap_or(function);
+        let function = given_to(function).unwrap_or(function);
         let mut cursor = function.walk();
         function.children(&mut cursor).any(|child| {
             child.kind() == "async"
@@ -155,19 +155,30 @@ fn no_receiver(_: Node<'_>, _: &str) -> Option<String> {
 
 /// Whether a comment of these kinds stands directly above the node, or above what it is wrapped in.
 fn comment_above(node: Node<'_>, wrappers: &[&str], is_one: impl Fn(Node<'_>) -> bool) -> bool {
+    comment_within(node, wrappers, 0, is_one)
+}
+
+/// The same with so many blank lines between the comment and the node at most.
+fn comment_within(node: Node<'_>, wrappers: &[&str], blank_max: usize, is_one: impl Fn(Node<'_>) -> bool) -> bool {
     let mut outermost = node;
     while let Some(parent) = outermost.parent().filter(|parent| wrappers.contains(&parent.kind())) {
         outermost = parent;
     }
-    outermost
-        .prev_named_sibling()
-        .is_some_and(|above| above.end_position().row + 1 >= outermost.start_position().row && is_one(above))
+    outermost.prev_named_sibling().is_some_and(|above| {
+        above.end_position().row + 1 + blank_max >= outermost.start_position().row && is_one(above)
+    })
 }
 
 fn name_text<'t>(node: Node<'_>, text: &'t str) -> &'t str {
     node.child_by_field_name("name")
         .map(|name| node_text(name, text))
         .unwrap_or_default()
+}
+
+/// What a name is given: the value of a variable, a field or an assignment.
+pub fn given_to(node: Node<'_>) -> Option<Node<'_>> {
+    node.child_by_field_name("value")
+        .or_else(|| node.child_by_field_name("right"))
 }
 
 const fn item(node: &'static str, kind: ItemKind, name_field: &'static str) -> ItemSyntax {

@@ -2,7 +2,7 @@
 
 use tree_sitter::Node;
 
-use super::{ItemKind, ItemSyntax, Syntax, comment_above, item, no_receiver, node_text};
+use super::{ItemKind, ItemSyntax, Syntax, comment_within, given_to, item, node_text};
 
 const ITEMS: &[ItemSyntax] = &[
     item("function_declaration", ItemKind::Function, "name"),
@@ -10,6 +10,8 @@ const ITEMS: &[ItemSyntax] = &[
     item("method_definition", ItemKind::Function, "name"),
     item("variable_declarator", ItemKind::Function, "name"),
     item("public_field_definition", ItemKind::Function, "name"),
+    item("assignment_expression", ItemKind::Function, "left"),
+    item("pair", ItemKind::Function, "key"),
     item("class_declaration", ItemKind::Class, "name"),
     item("abstract_class_declaration", ItemKind::Class, "name"),
     item("interface_declaration", ItemKind::Trait, "name"),
@@ -24,7 +26,7 @@ const fn syntax(name: &'static str, grammar: fn() -> tree_sitter::Language) -> S
         grammar,
         items: ITEMS,
         name_of,
-        receiver: no_receiver,
+        receiver,
         comments: &["comment"],
         strings: &["string", "template_string", "regex"],
         branches: &[
@@ -60,7 +62,7 @@ const fn syntax(name: &'static str, grammar: fn() -> tree_sitter::Language) -> S
         // Tests are calls in files of their own.
         is_test: |_, _| false,
         is_documented: |node, text| {
-            comment_above(node, WRAPPERS, |above| {
+            comment_within(node, WRAPPERS, 1, |above| {
                 above.kind() == "comment" && node_text(above, text).starts_with("/**")
             })
         },
@@ -73,23 +75,51 @@ pub(super) static TYPESCRIPT: Syntax = syntax("typescript", || tree_sitter_types
 
 pub(super) static TSX: Syntax = syntax("tsx", || tree_sitter_typescript::LANGUAGE_TSX.into());
 
-const WRAPPERS: &[&str] = &["lexical_declaration", "variable_declaration", "export_statement"];
+const WRAPPERS: &[&str] = &[
+    "lexical_declaration",
+    "variable_declaration",
+    "export_statement",
+    "expression_statement",
+];
+/// What a module gives to others is assigned to these.
+const EXPORTS: &[&str] = &["exports", "module.exports"];
 
-/// A variable or field is a function where its value is one.
+/// A variable, a field or what is assigned to is a function where its value is one.
 fn name_of<'t>(node: Node<'t>, name: &'static str) -> Option<Node<'t>> {
-    if matches!(node.kind(), "variable_declarator" | "public_field_definition") {
-        value_function(node)?;
+    match node.kind() {
+        "variable_declarator" | "public_field_definition" | "pair" => {
+            value_function(node)?;
+            node.child_by_field_name(name)
+        }
+        "assignment_expression" => {
+            value_function(node)?;
+            let target = node.child_by_field_name(name)?;
+            target.child_by_field_name("property").or(Some(target))
+        }
+        _ => node.child_by_field_name(name),
     }
-    node.child_by_field_name(name)
 }
 
 fn value_function(node: Node<'_>) -> Option<Node<'_>> {
-    node.child_by_field_name("value").filter(|value| {
+    given_to(node).filter(|value| {
         matches!(
             value.kind(),
             "arrow_function" | "function_expression" | "generator_function"
         )
     })
+}
+
+/// Whose property is assigned to: `app` of `app.use` and of `app.prototype.use`, nothing of `exports.use`.
+fn receiver(node: Node<'_>, text: &str) -> Option<String> {
+    if node.kind() != "assignment_expression" {
+        return None;
+    }
+    let object = node.child_by_field_name("left")?.child_by_field_name("object")?;
+    let name = node_text(object, text).trim_end_matches(".prototype");
+    let named = name
+        .chars()
+        .all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.'));
+    (named && name != "this" && name != "module" && !EXPORTS.contains(&name)).then(|| name.to_owned())
 }
 
 fn is_public(node: Node<'_>, text: &str) -> bool {
@@ -100,6 +130,10 @@ fn is_public(node: Node<'_>, text: &str) -> bool {
                 || (child.kind() == "accessibility_modifier" && node_text(child, text) != "public")
         });
         return !hidden;
+    }
+    if let Some(target) = node.child_by_field_name("left") {
+        let target = node_text(target, text);
+        return EXPORTS.iter().any(|exports| target.starts_with(exports)) || target.contains(".prototype.");
     }
     let mut outer = node;
     while let Some(parent) = outer.parent().filter(|parent| WRAPPERS.contains(&parent.kind())) {

@@ -91,6 +91,33 @@ fn typescript_and_javascript_are_outlined_and_measured() {
 }
 
 #[test]
+fn functions_that_are_assigned_are_items_too() {
+    let text = "/** Opens. */\n\nexports.open = function (path, mode) { if (mode) { } };\nmodule.exports = function create() { };\napp.use = (fn) => { };\nPool.prototype.get = function get(a) { return a; };\nthis.later = function () { };\nmodule.exports = { put: function (a, b) { }, size: 3 };\nlimit = 3;\n";
+    assert_eq!(
+        items("src/pool.js", text),
+        [
+            "Function open pd",
+            "Function exports p",
+            "Method app.use",
+            "Method Pool.get p",
+            "Function later",
+            "Function put"
+        ]
+    );
+    assert_eq!(
+        figures("src/pool.js", text),
+        [
+            ("open".to_owned(), 2, 1, 2),
+            ("exports".to_owned(), 1, 0, 0),
+            ("app.use".to_owned(), 1, 0, 1),
+            ("Pool.get".to_owned(), 1, 0, 1),
+            ("later".to_owned(), 1, 0, 0),
+            ("put".to_owned(), 1, 0, 2),
+        ]
+    );
+}
+
+#[test]
 fn java_is_outlined_and_measured() {
     let text = "/** Doc. */\npublic class Pool {\n  public Pool(int n) { }\n  /** Takes. */\n  public int get(int a, String... rest) {\n    for (String s : rest) { if (a > 1 || s == null) { } else if (a == 0) { } }\n    switch (a) { case 1: return 1; case 2: return 2; default: return 3; }\n  }\n  @Test\n  void works() { }\n  private static void put() { try { g(); } catch (Exception e) { } }\n}\ninterface Shape { double area(); }\nenum Color { RED }\nrecord Point(int x, int y) { }\n";
     assert_eq!(
