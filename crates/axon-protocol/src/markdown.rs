@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Answer, AnswerStatus, Evidence, MergedFinding, OutputFormat, QualityMetrics, counted};
+use crate::{Answer, AnswerStatus, Evidence, Level, MergedFinding, OutputFormat, QualityMetrics, counted};
 
 /// Findings of one aspect that are written out; the structure holds them all.
 const FINDINGS_SHOWN_MAX: usize = 12;
@@ -14,6 +14,8 @@ const EVIDENCE_SHOWN_MAX: usize = 3;
 const QUOTE_LINES_MAX: usize = 6;
 /// Characters of one line of a quote or of a cell that are written out.
 const LINE_CHARS_MAX: usize = 160;
+/// Words before its first number from which a claim says what others may say too.
+const OPENING_WORDS_MIN: usize = 4;
 /// Characters of the question that are written out.
 const TITLE_CHARS_MAX: usize = 200;
 /// Places named behind a finding whose evidence is not written out.
@@ -107,16 +109,40 @@ fn findings(answer: &Answer) -> String {
     let mut out = String::new();
     for aspect in answer.aspects.iter().filter(|aspect| !aspect.findings.is_empty()) {
         let _ = writeln!(out, "## {}\n", title(&aspect.aspect));
-        for finding in aspect.findings.iter().take(FINDINGS_SHOWN_MAX) {
-            out.push_str(&one_finding(finding, dispute(answer, finding)));
+        let groups = alike(&aspect.findings);
+        for group in groups.iter().take(FINDINGS_SHOWN_MAX) {
+            out.push_str(&one_finding(group, dispute(answer, group[0])));
         }
-        let rest = aspect.findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
+        let rest: usize = groups.iter().skip(FINDINGS_SHOWN_MAX).map(Vec::len).sum();
         if rest > 0 {
             let _ = writeln!(out, "- {rest} more are in the JSON.");
         }
         out.push('\n');
     }
     out
+}
+
+/// Findings in their order, those that say the same of different parts put together: they warn of nothing, and their claims
+/// differ from the first number on.
+fn alike(findings: &[MergedFinding]) -> Vec<Vec<&MergedFinding>> {
+    let mut groups: Vec<Vec<&MergedFinding>> = Vec::new();
+    for finding in findings {
+        let opening = opening(finding);
+        let same = |group: &&mut Vec<&MergedFinding>| opening.is_some() && self::opening(group[0]) == opening;
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups
+}
+
+/// What a claim that warns of nothing says before its first number.
+fn opening(finding: &MergedFinding) -> Option<&str> {
+    let number = finding.claim.find(|c: char| c.is_ascii_digit())?;
+    let opening = &finding.claim[..number];
+    let says_something = opening.split_whitespace().count() >= OPENING_WORDS_MIN;
+    (finding.severity == Level::Info && opening.ends_with(' ') && says_something).then_some(opening)
 }
 
 /// What the conflicts say of a finding.
@@ -136,8 +162,10 @@ fn dispute(answer: &Answer, finding: &MergedFinding) -> &'static str {
     }
 }
 
-fn one_finding(finding: &MergedFinding, dispute: &str) -> String {
+/// The first of a group in full, of the others what they say of their parts.
+fn one_finding(group: &[&MergedFinding], dispute: &str) -> String {
     let mut out = String::new();
+    let finding = group[0];
     let origins = match finding.origins {
         0 | 1 => String::new(),
         many => format!(" from {many} origins"),
@@ -151,6 +179,15 @@ fn one_finding(finding: &MergedFinding, dispute: &str) -> String {
     );
     if !finding.rationale.is_empty() {
         let _ = writeln!(out, "  {}", finding.rationale);
+    }
+    if let (Some(opening), [_, others @ ..]) = (opening(finding), group)
+        && !others.is_empty()
+    {
+        let parts: Vec<&str> = others
+            .iter()
+            .map(|other| other.claim[opening.len()..].trim_end_matches('.'))
+            .collect();
+        let _ = writeln!(out, "  The same goes for {}.", clip_line(&parts.join("; for ")));
     }
     for evidence in finding.evidence.iter().take(EVIDENCE_SHOWN_MAX) {
         let _ = writeln!(out, "  `{}`", evidence.location());
@@ -372,8 +409,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        AspectFindings, Author, Digest, Level, MissingPart, Polarity, QueryId, Recommendation, StopReason, TaskId,
-        Usage,
+        AspectFindings, Author, Digest, MissingPart, Polarity, QueryId, Recommendation, StopReason, TaskId, Usage,
     };
 
     fn finding() -> MergedFinding {
@@ -523,6 +559,42 @@ Query `q1`: strategy none.
         assert!(table.contains(row) && table.contains("## Figures"), "{table}");
         let json: Answer = serde_json::from_str(&to_markdown(&answer, OutputFormat::Json)).expect("an answer");
         assert_eq!(json.recommendations, answer.recommendations);
+    }
+
+    #[test]
+    fn what_was_found_nowhere_is_said_once() {
+        let clean = |claim: &str, severity| MergedFinding {
+            claim: claim.to_owned(),
+            severity,
+            ..finding()
+        };
+        let mut answer = answer();
+        answer.aspects[0].findings = vec![
+            clean("No risky pattern stands out in 2 functions of 1 file", Level::Info),
+            clean("`parse` takes 9 parameters", Level::Low),
+            clean("No risky pattern stands out in 30 functions of 4 files", Level::Info),
+            clean("`read` takes 8 parameters", Level::Low),
+            clean("No risky pattern stands out in 5 functions of 2 files.", Level::Info),
+            clean("The median is 3", Level::Info),
+            clean("The median is 4", Level::Info),
+        ];
+        let text = to_markdown(&answer, OutputFormat::Markdown);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("- **") || line.contains("The same"))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "- **No risky pattern stands out in 2 functions of 1 file** (info, confidence 85 % from 2 origins)",
+                "  The same goes for 30 functions of 4 files; for 5 functions of 2 files.",
+                "- **`parse` takes 9 parameters** (low, confidence 85 % from 2 origins)",
+                "- **`read` takes 8 parameters** (low, confidence 85 % from 2 origins)",
+                "- **The median is 3** (info, confidence 85 % from 2 origins)",
+                "- **The median is 4** (info, confidence 85 % from 2 origins)",
+            ],
+            "{text}"
+        );
     }
 
     #[test]

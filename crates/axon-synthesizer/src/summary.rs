@@ -178,7 +178,7 @@ fn statements(kind: Kind, named: &[&MergedFinding]) -> String {
             } else {
                 "Most likely: "
             };
-            text.push_str(&format!("{prefix}{}.", claim(cause)));
+            text.push_str(&format!("{prefix}{}", claim(cause)));
             items = others;
             if !items.is_empty() {
                 text.push_str("\n\nAlso to consider:\n\n");
@@ -190,8 +190,8 @@ fn statements(kind: Kind, named: &[&MergedFinding]) -> String {
     }
     for (index, finding) in items.iter().enumerate() {
         match kind {
-            Kind::Statements => text.push_str(&format!("- {}.\n", claim(finding))),
-            Kind::Problems | Kind::Cause => text.push_str(&format!("{}. {}.\n", index + 1, claim(finding))),
+            Kind::Statements => text.push_str(&format!("- {}\n", claim(finding))),
+            Kind::Problems | Kind::Cause => text.push_str(&format!("{}. {}\n", index + 1, claim(finding))),
         }
     }
     if !items.is_empty() {
@@ -200,10 +200,13 @@ fn statements(kind: Kind, named: &[&MergedFinding]) -> String {
     text
 }
 
-/// A claim on one line, without a full stop.
+/// A claim on one line, with a stop.
 fn claim(finding: &MergedFinding) -> String {
     let words: Vec<&str> = finding.claim.split_whitespace().collect();
-    words.join(" ").trim_end_matches('.').to_owned()
+    let said = words.join(" ");
+    let said = said.trim_end_matches('.');
+    let stop = if said.ends_with(['?', '!']) { "" } else { "." };
+    format!("{said}{stop}")
 }
 
 /// The findings the summary names. Problems and causes: the weightiest of all, and no problem that is only for information. Statements: the weightiest of each aspect
