@@ -208,15 +208,22 @@ fn separate(list: &str) -> Vec<String> {
     let Some(separator) = SEPARATOR.as_ref() else {
         return Vec::new();
     };
-    separator
-        .split(list)
-        .map(without_place)
+    let mut things: Vec<&str> = separator.split(list).collect();
+    // A place behind the last one is where all of them are: `the LRU cache and the clock cache in docs/`.
+    let placed = |thing: &&str| without_place(thing).len() < thing.len();
+    if let Some((last, others)) = things.split_last_mut()
+        && !others.iter().any(|thing| placed(&&**thing))
+    {
+        *last = without_place(last);
+    }
+    things
+        .into_iter()
         .map(clean_subject)
         .filter(|subject| !subject.is_empty())
         .collect()
 }
 
-/// A thing compared without the place where all of them are: `the clock cache in docs/`. Names are masked here.
+/// A thing compared without the place where it is. Names are masked here.
 fn without_place(subject: &str) -> &str {
     match subject.rfind(" in NAMED") {
         Some(at) if at > 0 => &subject[..at],
@@ -224,12 +231,17 @@ fn without_place(subject: &str) -> &str {
     }
 }
 
+/// Whether a word before a thing says nothing of it: an article, or whose it is.
+fn is_lead_in(word: &str) -> bool {
+    const LEAD_INS: &[&str] = &[
+        "the", "a", "an", "both", "between", "our", "of", "its", "their", "his", "her", "my", "your",
+    ];
+    LEAD_INS.contains(&word.to_lowercase().as_str()) || word.ends_with("'s") || word.ends_with("’s")
+}
+
 fn clean_subject(subject: &str) -> String {
     let mut words: Vec<&str> = subject.split_whitespace().collect();
-    while words
-        .first()
-        .is_some_and(|word| ["the", "a", "an", "both", "between", "our", "of"].contains(&word.to_lowercase().as_str()))
-    {
+    while words.len() > 1 && words.first().is_some_and(|word| is_lead_in(word)) {
         words.remove(0);
     }
     if words.len() > SUBJECT_WORDS_MAX
@@ -289,6 +301,16 @@ mod tests {
             "Compare axum, actix and warp in terms of speed",
             true,
             &["axum", "actix", "warp"],
+        );
+        check_subjects(
+            "Compare Flask's session handling in sessions.py with its json providers: how are both made pluggable?",
+            true,
+            &["session handling in sessions.py", "json providers"],
+        );
+        check_subjects(
+            "Compare the cache in src/a.rs and the one in src/b.rs",
+            true,
+            &["cache in src/a.rs", "one in src/b.rs"],
         );
         check_subjects("Where is the header parsed?", false, &[]);
     }

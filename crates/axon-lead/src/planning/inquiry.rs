@@ -137,7 +137,10 @@ fn plain<'a>(template: &'a DelegationTemplate, source: &Source<'a>) -> Inquiry<'
         template,
         aspect: template.aspect.clone(),
         part: None,
-        focus: source.analysis.paths.clone(),
+        focus: match source.analysis.subjects.as_slice() {
+            [_, _, ..] => paths_of_all(source.analysis),
+            _ => source.analysis.paths.clone(),
+        },
         needs: Vec::new(),
         one: false,
         questions: Vec::new(),

@@ -65,6 +65,14 @@ fn each_kind_of_question_finds_its_strategy() {
     check("Where are plans stored?", "research");
     check("Why was NATS chosen instead of Kafka?", "research");
     check("Why does `publish` print \"stream is full\"?", "bug_investigation");
+    check(
+        "Why does a command with a flag that takes an optional value swallow the next positional argument?",
+        "bug_investigation",
+    );
+    check(
+        "Why are rows duplicated after a restart of the importer?",
+        "bug_investigation",
+    );
     check("1. Locate the retry logic\n2. Describe its backoff", "research");
     check("Summarize docs/protocol.md", "research");
     check("Write a haiku about tokio", "general");
@@ -77,6 +85,10 @@ fn each_kind_of_question_finds_its_strategy() {
     check("Rename Bus to Transport", "refactoring");
     check("Should we rename `WorkspaceView` to `Manifest`?", "refactoring");
     check("How can we simplify the state machine of the lead?", "refactoring");
+    check(
+        "How could the redirect handling in sessions.py be simplified?",
+        "refactoring",
+    );
     check(
         "Refactor crates/bus/src/publish.rs, it has become too long",
         "refactoring",
