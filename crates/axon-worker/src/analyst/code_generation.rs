@@ -141,12 +141,20 @@ fn nearest(results: &Results) -> Vec<Ranked> {
         .results
         .into_iter()
         .filter(|piece| !piece.name.is_empty() && piece.end_line > piece.line && piece.score >= best * 0.35)
+        .filter(|piece| !is_head_of_file(piece))
         .filter(|piece| {
             let seen = of_file.entry(piece.path.clone()).or_default();
             *seen += 1;
             *seen <= 2
         })
         .collect()
+}
+
+/// Whether a piece is what stands above the first function: a licence, imports. It bears the name of its file.
+fn is_head_of_file(piece: &Ranked) -> bool {
+    let file = piece.path.rsplit('/').next().unwrap_or(&piece.path);
+    let stem = file.split('.').next().unwrap_or(file);
+    piece.line == 1 && piece.name == stem
 }
 
 fn neighbours(results: &Results) -> Vec<Ranked> {

@@ -22,6 +22,9 @@ use figures::write_figures;
 pub const SUBJECTS_MAX: usize = 4;
 /// Characters of a statement within a claim about several things.
 const STATEMENT_CHARS_MAX: usize = 150;
+/// Words that follow the name of a thing and are seldom said where it is made.
+const GENERIC: &str =
+    "handling implementation design approach mechanism logic code system support way solution variant";
 /// Places of a thing that are read for its statements.
 const PLACES_MAX: usize = 16;
 
@@ -197,7 +200,8 @@ impl Side {
     }
 }
 
-/// The terms of a thing's name that tell it from the others; all of them where nothing else would be left.
+/// The terms of a thing's name that tell it from the others, without those that any thing could be called by; all of them
+/// where nothing else would be left.
 fn distinctive(subjects: &[String], index: usize) -> BTreeSet<String> {
     let of = |subject: &String| query_terms(subject).into_iter().collect::<BTreeSet<String>>();
     let own = of(&subjects[index]);
@@ -207,8 +211,13 @@ fn distinctive(subjects: &[String], index: usize) -> BTreeSet<String> {
         .filter(|(other, _)| *other != index)
         .flat_map(|(_, subject)| of(subject))
         .collect();
+    let generic: BTreeSet<String> = query_terms(GENERIC).into_iter().collect();
     let left: BTreeSet<String> = own.difference(&others).cloned().collect();
-    if left.is_empty() { own } else { left }
+    let telling: BTreeSet<String> = left.difference(&generic).cloned().collect();
+    [telling, left]
+        .into_iter()
+        .find(|terms| !terms.is_empty())
+        .unwrap_or(own)
 }
 
 fn holds_all(names: &BTreeSet<String>, text: &str) -> bool {
@@ -353,6 +362,9 @@ mod tests {
         let subjects = ["LRU cache".to_owned(), "clock cache".to_owned()];
         assert_eq!(distinctive(&subjects, 0), BTreeSet::from(["lru".to_owned()]));
         assert_eq!(distinctive(&subjects, 1), BTreeSet::from(["clock".to_owned()]));
+        let worded = ["session handling".to_owned(), "json providers".to_owned()];
+        assert_eq!(distinctive(&worded, 0), BTreeSet::from(["session".to_owned()]));
+        assert_eq!(distinctive(&worded, 1).len(), 2);
         let same = ["cache".to_owned(), "cache".to_owned()];
         assert_eq!(distinctive(&same, 0).len(), 1);
     }

@@ -2,16 +2,24 @@
 //! lines it stands in. It quotes and shortens; it never rewrites.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use axon_tools::code::terms;
 use axon_tools::{FileText, Kind, language_of};
+use regex::Regex;
 
 /// Characters of a statement that are quoted in a claim.
 const STATEMENT_CHARS_MAX: usize = 260;
 /// Lines of a passage.
 const LINES_MAX: u32 = 10;
+/// Lines that a signature may take.
+const SIGNATURE_LINES_MAX: usize = 24;
+/// Lines of a docstring that are read.
+const DOCSTRING_LINES_MAX: usize = 60;
 /// Words below which a sentence says nothing by itself.
 const WORDS_MIN: usize = 4;
+
+static ROLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r":[a-z]+(?::[a-z]+)?:`([^`<>]+)`").ok());
 
 /// A statement and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,38 +153,77 @@ fn of_code(text: &FileText, first: u32, last: u32, wanted: &BTreeSet<String>) ->
         return Some(passage);
     }
     let signature = signature?;
-    let mut quotes = 0;
-    let below: Vec<(u32, String)> = lines
+    let head: Vec<(u32, &str)> = lines
         .iter()
-        .filter(|(number, _)| *number > signature)
-        .take(6)
-        .skip_while(|(_, line)| !line.trim_start().trim_start_matches('r').starts_with("\"\"\""))
-        .take_while(|(_, line)| {
-            // Up to the line that ends the docstring.
-            let open = quotes < 2;
-            quotes += line.matches("\"\"\"").count();
-            open
-        })
-        .map(|(number, line)| {
-            (
-                *number,
-                line.trim().trim_start_matches('r').trim_matches('"').trim().to_owned(),
-            )
-        })
+        .skip_while(|(number, _)| *number < signature)
+        .copied()
         .collect();
-    if let Some(mut passage) = first_sentence(&below) {
-        passage.line = signature;
+    let (head, body) = head.split_at(head_lines(&head));
+    if let Some(mut passage) = best_sentence(&docstring(body), wanted) {
+        if passage.end_line - signature < LINES_MAX {
+            passage.line = signature;
+        }
         passage.held = held_in(&passage.statement);
         return Some(passage);
     }
-    let line = text.line(signature)?.trim().trim_end_matches(['{', ':']).trim();
+    let whole: Vec<&str> = head.iter().map(|(_, line)| line.trim()).collect();
+    let whole = whole
+        .join(" ")
+        .replace("( ", "(")
+        .replace(", )", ")")
+        .replace(" )", ")");
+    let shown = whole.trim_end_matches(['{', ':']).trim();
     let end_line = last.min(signature + 4);
     Some(Passage {
-        statement: shortened(&format!("`{line}`")),
+        statement: shortened(&format!("`{shown}`")),
         line: signature,
         end_line,
-        held: held_in(line),
+        held: held_in(shown),
     })
+}
+
+/// Lines of a signature, from its first one on: up to the one that opens the body or ends the declaration.
+fn head_lines(lines: &[(u32, &str)]) -> usize {
+    let ends = |(_, line): &(u32, &str)| line.trim_end().ends_with(['{', ':', ';', '}']);
+    lines
+        .iter()
+        .take(SIGNATURE_LINES_MAX)
+        .position(ends)
+        .map_or(1, |at| at + 1)
+        .min(lines.len())
+}
+
+/// The lines of the docstring at the head of a body of Python, without its quotation marks.
+fn docstring(body: &[(u32, &str)]) -> Vec<(u32, String)> {
+    let mut lines = body.iter().skip_while(|(_, line)| line.trim().is_empty());
+    let Some((first, opening)) = lines.next() else {
+        return Vec::new();
+    };
+    let opening = opening.trim().trim_start_matches(['r', 'R', 'u', 'b']);
+    let Some(mark) = ["\"\"\"", "'''"].into_iter().find(|mark| opening.starts_with(mark)) else {
+        return Vec::new();
+    };
+    let rest = &opening[mark.len()..];
+    if let Some(end) = rest.find(mark) {
+        return vec![(*first, rest[..end].trim().to_owned())];
+    }
+    let mut said = vec![(*first, rest.trim().to_owned())];
+    for (number, line) in lines.take(DOCSTRING_LINES_MAX) {
+        let line = line.trim();
+        match line.find(mark) {
+            Some(end) => {
+                said.push((*number, line[..end].trim().to_owned()));
+                break;
+            }
+            None => said.push((*number, line.to_owned())),
+        }
+    }
+    // Fields such as `:param x:` describe parameters, not what it does.
+    let fields = said
+        .iter()
+        .position(|(_, line)| line.starts_with(':') && !line.starts_with(":class:"));
+    said.truncate(fields.unwrap_or(said.len()));
+    said
 }
 
 fn is_signature(line: &str) -> bool {
@@ -247,7 +294,8 @@ fn best_of(paragraph: &[(u32, String)], wanted: &BTreeSet<String>) -> Option<Pas
     let mut best: Option<Passage> = None;
     for (from, to) in sentences(&joined) {
         let statement = cleaned(joined.get(from..to).unwrap_or_default());
-        if statement.split_whitespace().count() < WORDS_MIN {
+        // A question in a text asks what the reader asks.
+        if statement.split_whitespace().count() < WORDS_MIN || statement.ends_with('?') {
             continue;
         }
         let held = terms(&statement)
@@ -360,7 +408,7 @@ fn cleaned(text: &str) -> String {
     } else {
         text.to_owned()
     };
-    let text = text.replace("**", "").replace("__", "");
+    let text = without_roles(&text.replace("**", ""));
     let mut out = String::new();
     let mut rest = text.as_str();
     // `[words](target)` becomes its words.
@@ -378,6 +426,21 @@ fn cleaned(text: &str) -> String {
     }
     out.push_str(rest);
     out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A role of reStructuredText, such as ":class:`~flask.Blueprint`", as what it names: "`Blueprint`".
+fn without_roles(text: &str) -> String {
+    let Some(role) = ROLE.as_ref() else {
+        return text.to_owned();
+    };
+    role.replace_all(text, |found: &regex::Captures<'_>| {
+        let target = found.get(1).map_or("", |name| name.as_str());
+        match target.strip_prefix('~') {
+            Some(path) => format!("`{}`", path.rsplit('.').next().unwrap_or(path)),
+            None => format!("`{}`", target.trim_start_matches('.')),
+        }
+    })
+    .replace("``", "`")
 }
 
 fn shortened(text: &str) -> String {
@@ -405,7 +468,7 @@ mod tests {
 
     #[test]
     fn the_sentence_that_answers_is_chosen() {
-        let text = "# Leases\n\nMany things are said here, e.g. this. An unacknowledged message is\nthe only **lock** there is. More follows.\n\n- item one is [linked](http://x) to it\n- item two\n\n| a | the table row speaks of eviction |\n";
+        let text = "# Leases\n\nMany things are said here, e.g. this. Is the question asked itself? An unacknowledged message is\nthe only **lock** there is. More follows.\n\n- item one is [linked](http://x) to it\n- item two\n\n| a | the table row speaks of eviction |\n";
         for (question, statement, line, end_line) in [
             (
                 "what is the lock?",
@@ -415,6 +478,12 @@ mod tests {
             ),
             ("linked items", "item one is linked to it", 6, 6),
             ("eviction of a table row", "a – the table row speaks of eviction", 9, 9),
+            (
+                "is the question itself asked?",
+                "Many things are said here, e.g. this.",
+                3,
+                3,
+            ),
         ] {
             assert_eq!(
                 best("a.md", text, question),
@@ -441,6 +510,25 @@ mod tests {
                 "a.py",
                 "def get(key):\n    \"\"\"Returns the value of a key.\"\"\"\n    pass\n",
                 Some(("Returns the value of a key.", 1, 2)),
+            ),
+            (
+                "a.py",
+                "def strip(url):\n    r\"\"\"When redirected we may want to strip from the\n    request what is secret. More of it.\n\n    :param url: Where to.\n    \"\"\"\n    pass\n",
+                Some((
+                    "When redirected we may want to strip from the request what is secret.",
+                    1,
+                    3,
+                )),
+            ),
+            (
+                "a.py",
+                "def follow(\n    self,\n    hops=3,\n):\n    '''Follows each :class:`~app.Hop` of ``hops``.'''\n    pass\n",
+                Some(("Follows each `Hop` of `hops`.", 1, 5)),
+            ),
+            (
+                "a.py",
+                "def bare(\n    self,\n    hops=3,\n):\n    return hops\n",
+                Some(("`def bare(self, hops=3)`", 1, 5)),
             ),
             ("a.rs", "}\n", None),
         ] {

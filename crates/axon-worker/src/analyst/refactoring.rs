@@ -5,12 +5,13 @@ mod order;
 mod seams;
 mod uses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axon_protocol::{Level, ToolCall};
 use axon_tools::Workspace;
 use axon_tools::code::{
-    DuplicatesResult, FunctionMetrics, MetricsResult, RankResult, Role, SearchResult, last_name, role_of,
+    DuplicatesResult, FunctionMetrics, MetricsResult, RankResult, Role, SearchResult, last_name, query_terms, role_of,
+    terms,
 };
 use serde_json::json;
 
@@ -160,9 +161,16 @@ fn worth_changing(brief: &Brief, results: &Results) -> Vec<FunctionMetrics> {
             .iter()
             .any(|symbol| last_name(symbol).eq_ignore_ascii_case(own))
     };
+    let words: BTreeSet<String> = query_terms(&brief.keywords.join(" ")).into_iter().collect();
+    let spoken_of = |f: &FunctionMetrics| terms(last_name(&f.name)).iter().any(|term| words.contains(term));
     let worth = |f: &FunctionMetrics| {
         let relevant = asked.get(f.path.as_str()).copied().unwrap_or_default();
-        burden(f) * (1.0 + 0.5 * relevant) * if named(f) { 3.0 } else { 1.0 }
+        let meant = match () {
+            () if named(f) => 3.0,
+            () if spoken_of(f) => 2.0,
+            () => 1.0,
+        };
+        burden(f) * (1.0 + 0.5 * relevant) * meant
     };
     let mut found: Vec<FunctionMetrics> = metrics
         .results

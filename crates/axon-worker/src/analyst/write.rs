@@ -216,7 +216,7 @@ fn sentence(text: &str) -> String {
 pub fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("one {noun}"),
-        _ if noun.ends_with("ss") => format!("{number} {noun}es"),
+        _ if noun.ends_with("ss") || noun.ends_with("ch") => format!("{number} {noun}es"),
         _ => format!("{number} {noun}s"),
     }
 }

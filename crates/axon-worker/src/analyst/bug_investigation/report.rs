@@ -11,6 +11,9 @@ use crate::analyst::Brief;
 use crate::analyst::passage::passage;
 use crate::analyst::write::{Draft, Writer, count};
 
+/// Lines of a function that are shown as its head.
+const HEAD_LINES: u32 = 4;
+
 pub fn write_suspects(writer: &mut Writer<'_>, brief: &Brief, suspects: &[Suspect], max: usize) {
     let Some(best) = suspects.first().map(|first| first.score.max(f64::EPSILON)) else {
         return;
@@ -114,22 +117,18 @@ pub fn all_reasons(suspect: &Suspect) -> String {
 
 /// The head of the function, and the lines in it that speak for it.
 fn evidence_of(writer: &Writer<'_>, brief: &Brief, suspect: &Suspect) -> Vec<Evidence> {
+    let head_end = (suspect.line + HEAD_LINES - 1).min(suspect.end_line.max(suspect.line));
     let mut lines: Vec<u32> = suspect
         .lines
         .iter()
         .copied()
-        .filter(|line| (suspect.line..=suspect.end_line).contains(line))
+        .filter(|line| (head_end + 1..=suspect.end_line).contains(line))
         .collect();
     if lines.is_empty() {
-        lines = words_in(writer.workspace(), brief, suspect);
+        lines = words_in(writer.workspace(), brief, suspect, head_end + 1);
     }
-    let head = writer.lines(
-        &suspect.path,
-        suspect.line,
-        (suspect.line + 3).min(suspect.end_line.max(suspect.line)),
-    );
+    let head = writer.lines(&suspect.path, suspect.line, head_end);
     let mut evidence: Vec<Evidence> = head.into_iter().collect();
-    lines.retain(|line| *line > suspect.line + 3);
     evidence.extend(
         writer
             .places(&suspect.path, &lines, Some(suspect.end_line))
@@ -139,13 +138,13 @@ fn evidence_of(writer: &Writer<'_>, brief: &Brief, suspect: &Suspect) -> Vec<Evi
     evidence
 }
 
-/// The lines of a suspect that hold most words of the question.
-fn words_in(workspace: &Workspace, brief: &Brief, suspect: &Suspect) -> Vec<u32> {
+/// The lines of a suspect, from the given one on, that hold most words of the question.
+fn words_in(workspace: &Workspace, brief: &Brief, suspect: &Suspect, from: u32) -> Vec<u32> {
     let Ok(text) = workspace.text(&suspect.path) else {
         return Vec::new();
     };
     let wanted: BTreeSet<String> = axon_tools::code::query_terms(&brief.question()).into_iter().collect();
-    let mut scored: Vec<(usize, u32)> = (suspect.line..=suspect.end_line)
+    let mut scored: Vec<(usize, u32)> = (from..=suspect.end_line)
         .filter_map(|line| {
             let held: BTreeSet<String> = terms(text.line(line)?)
                 .into_iter()

@@ -5,7 +5,7 @@ use axon_tools::code::{ListResult, MetricsResult};
 use serde_json::json;
 
 use crate::analyst::brief::call;
-use crate::analyst::write::{Draft, Writer, tool_evidence};
+use crate::analyst::write::{Draft, Writer, count, tool_evidence};
 use crate::analyst::{Brief, Results};
 
 /// What was measured of one thing.
@@ -116,8 +116,12 @@ fn shown(one: &Measured, alone: bool) -> String {
         false => format!(", {} named by no test", untested(one)),
     };
     format!(
-        "{}: {} lines in {} files, {} functions of {} paths on average{hardest}{bare}",
-        one.subject, one.lines, one.files, one.metrics.functions, one.metrics.mean_complexity,
+        "{}: {} in {}, {} of {} paths on average{hardest}{bare}",
+        one.subject,
+        count(usize::try_from(one.lines).unwrap_or(usize::MAX), "line"),
+        count(one.files, "file"),
+        count(one.metrics.functions, "function"),
+        one.metrics.mean_complexity,
     )
 }
 
