@@ -166,7 +166,10 @@ fn compose(
     };
     let best = library.select(&analysis, query, &experience);
     let selected = match &query.strategy {
-        Some(name) => requested(best, name)?,
+        Some(name) => {
+            let known: Vec<&str> = library.definitions().map(|one| one.name.as_str()).collect();
+            requested(best, name, &known)?
+        }
         None => best,
     };
     let definition = library

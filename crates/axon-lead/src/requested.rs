@@ -2,25 +2,26 @@
 
 use axon_protocol::SelectedStrategy;
 
-/// The selection with this strategy in front; the error names those there are.
-pub fn requested(best: SelectedStrategy, name: &str) -> Result<SelectedStrategy, String> {
+/// The selection with this strategy in front, one of those that are `known`; the error names them. One that is still a
+/// candidate has no score of its own.
+pub fn requested(best: SelectedStrategy, name: &str, known: &[&str]) -> Result<SelectedStrategy, String> {
     if best.name == name {
         let mut reasons = best.reasons;
         reasons.insert(0, "the query asks for it".to_owned());
         return Ok(SelectedStrategy { reasons, ..best });
     }
-    let Some(place) = best.others.iter().position(|(other, _)| other == name) else {
-        let mut known: Vec<&str> = best.others.iter().map(|(other, _)| other.as_str()).collect();
-        known.push(&best.name);
+    if !known.contains(&name) {
+        let mut known = known.to_vec();
         known.sort_unstable();
         return Err(format!(
             "There is no strategy `{name}`: ask for one of {}.",
             known.join(", ")
         ));
-    };
+    }
     let reads_like = best.leaning.unwrap_or_else(|| best.name.clone());
     let mut others = best.others;
-    let (name, score) = others.remove(place);
+    let place = others.iter().position(|(other, _)| other == name);
+    let score = place.map_or(0.0, |place| others.remove(place).1);
     let reason = format!(
         "the query asks for it, where {} scores highest ({})",
         best.name, best.score
@@ -29,7 +30,7 @@ pub fn requested(best: SelectedStrategy, name: &str) -> Result<SelectedStrategy,
     others.insert(0, (best.name, best.score));
     Ok(SelectedStrategy {
         leaning: (name != reads_like).then_some(reads_like),
-        name,
+        name: name.to_owned(),
         score,
         reasons: vec![reason],
         others,
@@ -50,7 +51,10 @@ mod tests {
             leaning: None,
             trial: false,
         };
-        match (requested(best, name), expected) {
+        match (
+            requested(best, name, &["research", "testing", "general", "sharper"]),
+            expected,
+        ) {
             (Ok(selected), Ok((name, score, reason, others))) => {
                 let names: Vec<&str> = selected.others.iter().map(|(name, _)| name.as_str()).collect();
                 assert_eq!((selected.name.as_str(), selected.score), (name, score));
@@ -78,8 +82,17 @@ mod tests {
             )),
         );
         check(
+            "sharper",
+            Ok((
+                "sharper",
+                0.0,
+                "the query asks for it, where research scores highest (1.5)",
+                &["research", "testing", "general"],
+            )),
+        );
+        check(
             "magic",
-            Err("There is no strategy `magic`: ask for one of general, research, testing."),
+            Err("There is no strategy `magic`: ask for one of general, research, sharper, testing."),
         );
     }
 }
