@@ -129,7 +129,7 @@ async fn a_query_ends_when_enough_is_known_and_says_so() {
     let workspace = fleet.folder().join("project");
     for part in ["parser", "store", "wire", "view"] {
         let body = "    let value = input.parse::<u32>().unwrap();\n    std::fs::remove_file(input).ok();\n".repeat(4);
-        let functions = (0..40).map(|index| format!("pub fn {part}_{index}(input: &str) {{\n{body}}}\n\n"));
+        let functions = (0..120).map(|index| format!("pub fn {part}_{index}(input: &str) {{\n{body}}}\n\n"));
         write(
             &workspace,
             &format!("{part}/src/lib.rs"),
