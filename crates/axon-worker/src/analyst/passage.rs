@@ -101,30 +101,22 @@ fn first_sentence(lines: &[(u32, String)]) -> Option<Passage> {
     })
 }
 
+/// How many terms of the question a text holds.
+fn held(text: &str, wanted: &BTreeSet<String>) -> usize {
+    let said: BTreeSet<String> = terms(text).into_iter().collect();
+    said.intersection(wanted).count()
+}
+
 /// The first sentence, unless a later one holds more of the question by two terms at least.
 fn best_sentence(lines: &[(u32, String)], wanted: &BTreeSet<String>) -> Option<Passage> {
     let first = first_sentence(lines)?;
     let paragraph: Vec<(u32, String)> = lines.iter().filter(|(_, line)| !line.is_empty()).cloned().collect();
-    let held = |statement: &str| {
-        terms(statement)
-            .into_iter()
-            .filter(|term| wanted.contains(term))
-            .collect::<BTreeSet<_>>()
-            .len()
-    };
-    let later = best_of(&paragraph, wanted).filter(|best| best.held >= held(&first.statement) + 2);
+    let later = best_of(&paragraph, wanted).filter(|best| best.held >= held(&first.statement, wanted) + 2);
     Some(later.unwrap_or(first))
 }
 
 /// Documentation above a piece of code, or its docstring; else its signature.
 fn of_code(text: &FileText, first: u32, last: u32, wanted: &BTreeSet<String>) -> Option<Passage> {
-    let held_in = |statement: &str| {
-        terms(statement)
-            .into_iter()
-            .filter(|term| wanted.contains(term))
-            .collect::<BTreeSet<_>>()
-            .len()
-    };
     let lines: Vec<(u32, &str)> = (first..=last)
         .map_while(|line| Some((line, text.line(line)?)))
         .collect();
@@ -149,7 +141,7 @@ fn of_code(text: &FileText, first: u32, last: u32, wanted: &BTreeSet<String>) ->
         if signature >= passage.end_line && signature - passage.line < LINES_MAX {
             passage.end_line = signature;
         }
-        passage.held = held_in(&passage.statement);
+        passage.held = held(&passage.statement, wanted);
         return Some(passage);
     }
     let signature = signature?;
@@ -163,7 +155,7 @@ fn of_code(text: &FileText, first: u32, last: u32, wanted: &BTreeSet<String>) ->
         if passage.end_line - signature < LINES_MAX {
             passage.line = signature;
         }
-        passage.held = held_in(&passage.statement);
+        passage.held = held(&passage.statement, wanted);
         return Some(passage);
     }
     let whole: Vec<&str> = head.iter().map(|(_, line)| line.trim()).collect();
@@ -178,7 +170,7 @@ fn of_code(text: &FileText, first: u32, last: u32, wanted: &BTreeSet<String>) ->
         statement: shortened(&format!("`{shown}`")),
         line: signature,
         end_line,
-        held: held_in(shown),
+        held: held(shown, wanted),
     })
 }
 
@@ -298,11 +290,7 @@ fn best_of(paragraph: &[(u32, String)], wanted: &BTreeSet<String>) -> Option<Pas
         if statement.split_whitespace().count() < WORDS_MIN || statement.ends_with('?') {
             continue;
         }
-        let held = terms(&statement)
-            .into_iter()
-            .filter(|term| wanted.contains(term))
-            .collect::<BTreeSet<_>>()
-            .len();
+        let held = held(&statement, wanted);
         if best.as_ref().is_none_or(|known| held > known.held) {
             let line = line_at(from);
             let end_line = line_at(to.saturating_sub(1)).min(line + LINES_MAX - 1);
