@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -61,6 +62,37 @@ async fn a_key_is_created_once_and_updated_by_who_saw_it_last() {
             .await
             .expect("a deleted key can be created");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_changes_while_all_are_read_is_among_them() {
+    let (bed, bus) = Bed::new().await;
+    let table = bus.table::<Note>(Bucket::Registry);
+    let keys: Vec<String> = (0..4).map(|number| format!("k{number}")).collect();
+    for key in &keys {
+        table.put(key, &note("first", 0)).await.expect("written");
+    }
+    let reading = CancellationToken::new();
+    let beats = {
+        let (reading, keys) = (reading.clone(), keys.clone());
+        let table = bed.connect("who beats").await.table::<Note>(Bucket::Registry);
+        tokio::spawn(async move {
+            let mut count = 0;
+            while !reading.is_cancelled() {
+                count += 1;
+                for key in &keys {
+                    table.put(key, &note("again", count)).await.expect("written");
+                }
+            }
+            count
+        })
+    };
+    for _ in 0..200 {
+        let all = table.all().await.expect("a listing");
+        assert_eq!(all.into_keys().collect::<Vec<_>>(), keys);
+    }
+    reading.cancel();
+    assert!(beats.await.expect("wrote") > 10, "they changed all the while");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -196,13 +196,17 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     pub async fn all(&self) -> Result<BTreeMap<String, T>, Error> {
         let store = self.store().await?;
         let bucket = self.bus.namespace().bucket(self.bucket);
-        let mut keys = store
-            .keys()
+        let listing = |error| Error::server(format!("listing {bucket}"), error);
+        // Not the client's own listing of keys: it follows a consumer and ends without a key that changes meanwhile.
+        let mut subjects = store
+            .stream
+            .info_with_subjects(format!("{}>", store.prefix))
             .await
-            .map_err(|error| Error::server(format!("listing {bucket}"), error))?;
+            .map_err(listing)?;
         let mut names = Vec::new();
-        while let Some(key) = keys.next().await {
-            names.push(key.map_err(|error| Error::server(format!("listing {bucket}"), error))?);
+        while let Some(subject) = subjects.next().await {
+            let (subject, _) = subject.map_err(listing)?;
+            names.extend(subject.strip_prefix(&store.prefix).map(str::to_owned));
         }
         let mut all = BTreeMap::new();
         for key in names {
