@@ -16,6 +16,8 @@ use crate::{bench, command};
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the command that the process's arguments name.
+// One thread: a command waits for the server, for processes and for people.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run() -> ExitCode {
     if let Some(code) = foreign::helper().await {
         return ExitCode::from(code);

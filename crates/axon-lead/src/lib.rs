@@ -24,6 +24,7 @@ pub mod partition;
 mod planner;
 pub mod planning;
 mod preparation;
+mod program;
 mod query;
 mod recorder;
 pub mod requested;
@@ -37,4 +38,5 @@ pub mod validation;
 pub mod view;
 
 pub use options::Options;
+pub use program::run;
 pub use service::Lead;

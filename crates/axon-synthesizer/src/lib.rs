@@ -10,6 +10,7 @@ mod evidence;
 mod finding;
 mod handler;
 mod merge;
+mod program;
 mod prose;
 mod quality;
 mod recommend;
@@ -23,6 +24,7 @@ mod writer;
 
 pub use config::{ConfigError, SummaryBy, SynthesizerConfig};
 pub use finding::Verification;
+pub use program::run;
 pub use prose::{Prose, Sentence};
 pub use service::Synthesizer;
 pub use synthesize::{Input, synthesize};

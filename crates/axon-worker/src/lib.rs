@@ -7,6 +7,8 @@ pub mod analyst;
 mod config;
 mod worker;
 
+mod program;
+
 mod board;
 mod breaker;
 mod permits;
@@ -25,4 +27,5 @@ mod heartbeat;
 mod meters;
 
 pub use config::{Config, ConfigError, Mode};
+pub use program::run;
 pub use worker::{Parts, Worker};
