@@ -166,6 +166,7 @@ fn what_is_unclear_is_said() {
         "What is the capital of France? How do leases expire?",
         "2 unrelated questions",
     );
+    check_warning("Why does a lease never end, and how is the jitter computed?", "");
     check_warning("How do leases expire? Who renews a lease?", "");
     check_warning("What is a route? Where is it stored?", "");
     check_warning("Review this repository", "");

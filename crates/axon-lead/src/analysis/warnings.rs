@@ -41,9 +41,8 @@ fn is_vague(facts: &Facts<'_>) -> bool {
 /// How many questions stand beside each other with nothing in common.
 fn unrelated(facts: &Facts<'_>) -> Option<usize> {
     let questions: Vec<_> = facts.parts.iter().filter(|part| part.question).collect();
-    let apart = questions
-        .windows(2)
-        .all(|pair| pair[0].sentence != pair[1].sentence || pair[1].tokens.start > pair[0].head + 3);
+    // What stands in one sentence belongs together for who wrote it.
+    let apart = questions.windows(2).all(|pair| pair[0].sentence != pair[1].sentence);
     if questions.len() < 2 || !apart || facts.parts.iter().any(|part| !part.needs.is_empty()) {
         return None;
     }

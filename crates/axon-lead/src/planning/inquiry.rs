@@ -78,11 +78,15 @@ pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Advised<'a>, PlanErro
         .first()
         .ok_or_else(|| PlanError::NoTemplate(definition.name.clone()))?;
     let analysis = source.analysis;
-    if analysis.complexity == Complexity::Simple || source.most <= 1 && analysis.shape != Shape::Chain {
-        return Ok(unadvised(vec![single(source, whole)]));
-    }
     let text = Text::new(&source.query.query);
     let parts = parts(&text);
+    if analysis.complexity == Complexity::Simple || source.most <= 1 && analysis.shape != Shape::Chain {
+        // However little work they are, two kinds of work are not done by one: it would do the first and drop the other.
+        return Ok(unadvised(match differ_in_kind(source, &text, &parts) {
+            true => of_parts(source, &text, &parts, whole),
+            false => vec![single(source, whole)],
+        }));
+    }
     if parts.len() > 1 && names_only_aspects(source, &text, &parts) {
         return Ok(unadvised(of_aspects(source, whole)));
     }
@@ -154,8 +158,9 @@ fn of_parts<'a>(
     parts: &[Part],
     whole: &'a DelegationTemplate,
 ) -> Vec<Inquiry<'a>> {
-    // Steps of a chain cost time, not workers: they need not fit the number of workers.
-    let most = if source.analysis.shape == Shape::Chain {
+    // Steps of a chain cost time, not workers: they need not fit the number of workers. Nor need the parts of a simple query,
+    // which one worker does one after the other.
+    let most = if source.analysis.shape == Shape::Chain || source.analysis.complexity == Complexity::Simple {
         source.most.max(4)
     } else {
         source.most
@@ -207,6 +212,19 @@ fn of_parts<'a>(
         });
     }
     inquiries
+}
+
+/// Whether a part is clearly the work of another strategy than the whole: `Review src/ for panics, and tell what needs tests`.
+/// A step of one investigation is no work of its own: what leads up to another part, and what says that it goes on from one.
+fn differ_in_kind(source: &Source<'_>, text: &Text<'_>, parts: &[Part]) -> bool {
+    let leads_up = |index: usize| parts.iter().any(|part| part.needs.contains(&index));
+    let differs = |part: &Part| {
+        let label = part.label(text);
+        let analysis = analyze(&Query::new(&label), source.view, source.library.vocabulary());
+        strategy_of(source, &label, &analysis).name != source.definition.name
+    };
+    let alone = |index: usize| parts[index].sign.is_empty() && !leads_up(index);
+    parts.len() > 1 && (0..parts.len()).any(|index| alone(index) && differs(&parts[index]))
 }
 
 /// A part with `the one of …` replaced by what the part before calls it: each task is read by itself.

@@ -12,9 +12,9 @@ mod replayed;
 mod revised;
 
 use axon_protocol::{
-    Analysis, AppliedPattern, Budget, DelegationTemplate, Digest, ExecutionPlan, PLAN_VERSION, Query, QueryId,
-    Recalled, ResourceAllocation, SelectedStrategy, Shape, StrategyDefinition, StrategyStatistics, TaskBoundaries,
-    TaskDelegation, TaskId, TemplateScope, Trouble,
+    Analysis, AppliedPattern, Budget, Complexity, DelegationTemplate, Digest, ExecutionPlan, PLAN_VERSION, Query,
+    QueryId, Recalled, ResourceAllocation, SelectedStrategy, Shape, StrategyDefinition, StrategyStatistics,
+    TaskBoundaries, TaskDelegation, TaskId, TemplateScope, Trouble,
 };
 use axon_tools::allowed;
 use chrono::{DateTime, Utc};
@@ -140,8 +140,13 @@ pub fn plan(input: PlanInput<'_>) -> Result<ExecutionPlan, PlanError> {
         .unwrap_or(0)
         + 1;
     let parallelizable = depth < tasks.len();
-    // A chain is one worker's work in several steps; elsewhere each task may have its own worker.
-    let workers = if parallelizable { tasks.len() } else { 1 };
+    // A chain is one worker's work in several steps, and so are the parts of a simple query; elsewhere each task may have its
+    // own worker.
+    let workers = match (parallelizable, input.analysis.complexity) {
+        (false, _) => 1,
+        (true, Complexity::Simple) => tasks.len().min(source.most),
+        (true, _) => tasks.len(),
+    };
     let allocation = ResourceAllocation {
         num_workers: workers,
         max_parallel_workers: input.allocation.max_parallel_workers.clamp(1, workers),

@@ -341,6 +341,24 @@ fn what_two_parts_ask_of_one_place_is_looked_at_once() {
 }
 
 #[test]
+fn two_kinds_of_work_are_two_tasks_however_little_they_are() {
+    check(
+        "Review crates/bus for panics, and tell which function is most in need of tests",
+        "code_review",
+        &[
+            "t1 Review crates/bus for panics @ crates/bus",
+            "t2 tell which function is most in need of tests @ crates/bus <- t1",
+        ],
+    );
+    check(
+        "Why does parse_header never stop, and how is jitter computed?",
+        "bug_investigation",
+        &["t1 Why does parse_header never stop @", "t2 how is jitter computed @"],
+    );
+    check("What is a route? Where is it stored?", "research", &["t1 answer @"]);
+}
+
+#[test]
 fn an_aspect_that_a_definition_from_outside_names_is_understood() {
     let mut review = LIBRARY.get("code_review").expect("built in").clone();
     let mut own = review.templates[1].clone();
@@ -500,7 +518,7 @@ proptest! {
         prop_assert!(used.num_workers >= 1 && used.num_workers <= tasks.len(), "{}", &text);
         prop_assert!(used.max_parallel_workers >= 1 && used.max_parallel_workers <= used.num_workers, "{}", &text);
         // Steps that wait for others cost time, no workers.
-        let at_once = batches(&plan).iter().map(Vec::len).max().unwrap_or(0);
+        let at_once = batches(&plan).iter().map(Vec::len).max().unwrap_or(0).min(used.max_parallel_workers);
         prop_assert!(at_once <= allocation.num_workers.max(1), "{at_once} at once: {}", &text);
         for (index, task) in tasks.iter().enumerate() {
             prop_assert!(task.boundaries.timeout_ms <= used.timeout_ms);
