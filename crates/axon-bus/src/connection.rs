@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) limit: PublishLimit,
     /// With the generation of the connection it speaks of: what failed on an earlier one says nothing of this one.
     pub(crate) breaker: Mutex<(u64, Breaker)>,
+    /// Kept, because looking a metric up for each publish costs more than setting it.
+    pub(crate) breaker_state: metrics::Gauge,
     pub(crate) state: watch::Receiver<ConnectionState>,
     pub(crate) who: String,
     pub(crate) stores: BTreeMap<Bucket, StoreCell>,
@@ -120,6 +122,7 @@ impl Bus {
             js,
             limit: PublishLimit::new(config.rate_limit_per_agent),
             breaker: Mutex::new((0, breaker)),
+            breaker_state: metrics::gauge!(names::BREAKER_STATE),
             config: config.clone(),
             state,
             who,

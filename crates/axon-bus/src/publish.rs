@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use axon_protocol::{Format, Headers, ObjectBucket, SCHEMA_MAJOR, encode, header};
-use axon_service::metrics as names;
 use axon_service::{RetryPolicy, retry_delay};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -126,10 +125,10 @@ impl Bus {
     /// Waits for the connection. What is given to the client without one is sent when it is back, however late, after its
     /// publisher has given up and somebody else has done the work.
     async fn connected(&self, subject: &str) -> Result<(), Error> {
-        let mut state = self.connection();
-        if state.borrow().connected {
+        if self.inner.state.borrow().connected {
             return Ok(());
         }
+        let mut state = self.connection();
         match tokio::time::timeout(ACK_TIMEOUT, state.wait_for(|now| now.connected)).await {
             Ok(Ok(_)) => Ok(()),
             _ => {
@@ -153,7 +152,7 @@ impl Bus {
             }
             breaker.state(now)
         });
-        metrics::gauge!(names::BREAKER_STATE).set(state.gauge());
+        self.inner.breaker_state.set(state.gauge());
     }
 
     fn classify(&self, message: &Message, error: &PublishError) -> Error {

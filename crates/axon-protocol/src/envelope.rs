@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The major version of the messages. A reader refuses any other.
 pub const SCHEMA_MAJOR: u32 = 1;
 
+/// Room for most messages, so that writing one seldom moves it.
+const MESSAGE_BYTES_USUAL: usize = 768;
+
 /// The names of the headers.
 pub mod header {
     /// Major version of the schema.
@@ -101,7 +104,11 @@ pub enum DecodeError {
 /// Encodes a message. Fails only for values that no format can hold, such as a map with keys that are no text.
 pub fn encode<T: Serialize>(format: Format, value: &T) -> Result<Vec<u8>, EncodeError> {
     Ok(match format {
-        Format::Msgpack => rmp_serde::to_vec_named(value)?,
+        Format::Msgpack => {
+            let mut bytes = Vec::with_capacity(MESSAGE_BYTES_USUAL);
+            value.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map())?;
+            bytes
+        }
         Format::Json => serde_json::to_vec(value)?,
     })
 }

@@ -325,6 +325,8 @@ async fn publish(
     let until = (deadline + SETTLE_GRACE).into_std();
     let published = match Message::new(subject, Format::Msgpack, &result) {
         Ok(mut message) => {
+            // MessagePack is what holds without this header, and the server looks through all headers of each result.
+            message.headers.remove(header::CONTENT_TYPE);
             if let Some(trace) = job.delivery.header(header::TRACEPARENT) {
                 message = message.with(header::TRACEPARENT, trace);
             }

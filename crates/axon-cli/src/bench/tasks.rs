@@ -192,7 +192,10 @@ fn message(bus: &Bus, route: &Route, query: &QueryId, index: usize, body: &str) 
     let task = task(query, index, "diag.echo", json!({ "body": body }), chrono::Utc::now());
     let name = task.delegation.task_id.to_string();
     let subject = bus.namespace().task(route, Band::Normal, query, &name);
-    Ok(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, "1"))
+    let mut message = Message::new(subject, Format::Msgpack, &task)?;
+    // As a lead publishes it: MessagePack and the first try are what holds without a header.
+    message.headers.remove(header::CONTENT_TYPE);
+    Ok(message)
 }
 
 /// One task with one tool call, as a lead would publish it.
