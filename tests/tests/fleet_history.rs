@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axon_bus::{Bus, Message};
-use axon_protocol::{AnswerStatus, EventKind, Headers, QueryId, Stream};
-use axon_tests::client::{answer, count, letters, query_of, sleeps, submit, submit_as, task};
+use axon_protocol::{AnswerStatus, EventKind, Headers, QueryId, StopReason, Stream, TaskRequest};
+use axon_tests::client::{answer, count, letters, query_of, sleeps, starts, submit, submit_as, task};
 use axon_tests::command::Ended;
 use axon_tests::{Bed, Fleet, eventually_true, json_request};
 use serde_json::{Value, json};
@@ -253,7 +253,7 @@ async fn what_was_not_recorded_is_worked_on_anew_and_failures_fail_again() {
     let replayed = fleet.axon(&["history", "first", "--replay", "--json"]).await;
     assert_eq!(replayed.code, Some(3), "as partial as it was: {replayed:?}");
     assert!(
-        replayed.stderr.contains("1 of 3 tasks have no recorded result"),
+        replayed.stderr.contains("1 of 3 tasks have lost their recorded result"),
         "{replayed:?}"
     );
     let difference = document(&replayed);
@@ -282,6 +282,52 @@ async fn what_was_not_recorded_is_worked_on_anew_and_failures_fail_again() {
         own.code == Some(2) && own.stderr.contains("brought its own plan"),
         "{own:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_never_done_is_not_done_by_a_replay() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::counted(&bed);
+    let _fleet = tokio::join!(fleet.lead(), fleet.worker(2), fleet.synthesizer());
+    let mut tasks = vec![
+        task("quick", "diag.echo", json!({ "said": "x" })),
+        task("too", "diag.echo", json!({ "said": "y" })),
+    ];
+    tasks.extend((1..=6).map(|index| task(&format!("slow{index}"), "diag.sleep", json!({ "ms": 60_000 }))));
+    // A command could do anything, and does it each time.
+    tasks.push(TaskRequest {
+        dependencies: vec!["slow6".to_owned()],
+        ..task("last", "command.release", Value::Null)
+    });
+    let id = submit_as(&bus, "first", &query_of(tasks, 300)).await;
+    let results = || async {
+        let subjects = bus.subjects(Stream::Results, &bus.namespace().results_of(&id)).await;
+        subjects.expect("listed").len()
+    };
+    eventually_true("two tasks are done", SOON, || async { results().await == 2 }).await;
+    assert_eq!(fleet.axon(&["cancel", "first"]).await.code, Some(0));
+    let recorded = answer(&bus, &id, SOON).await;
+    assert_eq!(
+        (recorded.status, recorded.stop_reason),
+        (AnswerStatus::Partial, StopReason::Cancelled)
+    );
+    let undone = 9 - results().await;
+    assert!(undone >= 5, "what had not begun has no result");
+
+    let replayed = fleet.axon(&["history", "first", "--replay", "--json"]).await;
+    assert_eq!(replayed.code, Some(3), "as partial as it was: {replayed:?}");
+    assert!(!replayed.stderr.contains("worked on for real"), "{replayed:?}");
+    let difference = document(&replayed);
+    assert_eq!(difference["equal"], true, "{difference}");
+    let id = new_id(&difference);
+    let new = answer(&bus, &id, SOON).await;
+    assert_eq!(
+        (new.usage.tool_calls, new.stop_reason),
+        (0, StopReason::Cancelled),
+        "{new:?}"
+    );
+    assert_eq!(new.missing, recorded.missing, "each for the reason it had");
+    assert_eq!(starts(&bus, &id).await.len(), 9 - undone, "nobody was given the others");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,7 +33,7 @@ async fn memory(bus: &Bus, name: &str) -> WorkingMemory {
     let table = bus.table::<CallMemory>(Bucket::Working);
     table.put(&CallMemory::key(&known.key), &made).await.expect("written");
     eventually_true("the worker reaches the bucket", SOON, || async {
-        let (_, source) = worker.answer(&known, async { Ok::<_, String>(json!(0)) }).await;
+        let (_, source) = worker.answer(&known, &|| {}, async { Ok::<_, String>(json!(0)) }).await;
         worker.release();
         matches!(source, Source::Shared(_))
     })
@@ -72,7 +72,7 @@ async fn a_call_is_made_once_among_all_who_want_it() {
         let count = &count;
         async move {
             worker
-                .answer(&wanted("a", DEAR), made(count, 300, json!({"hits": 3})))
+                .answer(&wanted("a", DEAR), &|| {}, made(count, 300, json!({"hits": 3})))
                 .await
         }
     });
@@ -87,7 +87,7 @@ async fn a_call_is_made_once_among_all_who_want_it() {
     );
     assert_eq!(of(|source| matches!(source, Source::Local(_))), 4);
     for (result, source) in &answers {
-        assert_eq!(*result, Ok(json!({"hits": 3})));
+        assert_eq!(result.as_deref(), Ok(&json!({"hits": 3})));
         if let Source::Local(took) | Source::Shared(took) = source {
             assert!(*took >= Duration::from_millis(300), "{source:?}");
         }
@@ -96,16 +96,16 @@ async fn a_call_is_made_once_among_all_who_want_it() {
     // A third one that comes later, and one that dropped what it kept.
     let late = memory(&bed.connect("w3").await, "w3").await;
     assert!(matches!(
-        late.answer(&wanted("a", DEAR), never()).await,
+        late.answer(&wanted("a", DEAR), &|| {}, never()).await,
         (Ok(_), Source::Shared(_))
     ));
     assert!(matches!(
-        late.answer(&wanted("a", DEAR), never()).await,
+        late.answer(&wanted("a", DEAR), &|| {}, never()).await,
         (Ok(_), Source::Local(_))
     ));
     late.release();
     assert!(matches!(
-        late.answer(&wanted("a", DEAR), never()).await,
+        late.answer(&wanted("a", DEAR), &|| {}, never()).await,
         (Ok(_), Source::Shared(_))
     ));
 }
@@ -118,17 +118,21 @@ async fn what_is_cheap_is_not_shared_and_what_turns_out_dear_is() {
     let count = AtomicUsize::new(0);
     let cheap = Duration::from_millis(2);
     for worker in [&first, &second] {
-        let (_, source) = worker.answer(&wanted("cheap", cheap), made(&count, 5, json!(1))).await;
+        let (_, source) = worker
+            .answer(&wanted("cheap", cheap), &|| {}, made(&count, 5, json!(1)))
+            .await;
         assert_eq!(source, Source::Made);
     }
     assert!(matches!(
-        first.answer(&wanted("cheap", cheap), never()).await,
+        first.answer(&wanted("cheap", cheap), &|| {}, never()).await,
         (Ok(_), Source::Local(_))
     ));
-    let (_, source) = first.answer(&wanted("dear", cheap), made(&count, 50, json!(2))).await;
+    let (_, source) = first
+        .answer(&wanted("dear", cheap), &|| {}, made(&count, 50, json!(2)))
+        .await;
     assert_eq!(source, Source::Made);
     assert!(matches!(
-        second.answer(&wanted("dear", DEAR), never()).await,
+        second.answer(&wanted("dear", DEAR), &|| {}, never()).await,
         (Ok(_), Source::Shared(_))
     ));
 }
@@ -144,17 +148,18 @@ async fn who_claimed_a_call_and_died_costs_the_others_a_moment() {
             started.notify_one();
             std::future::pending::<Result<Value, String>>().await
         };
-        dying.answer(&wanted("a", DEAR), stuck).await
+        dying.answer(&wanted("a", DEAR), &|| {}, stuck).await
     });
     begun.notified().await;
     let others = [
         memory(&bed.connect("w2").await, "w2").await,
         memory(&bed.connect("w3").await, "w3").await,
     ];
-    let call = wanted("a", DEAR);
+    // So dear that they have the patience.
+    let call = wanted("a", Duration::from_secs(2));
     let answers = others
         .iter()
-        .map(|worker| worker.answer(&call, made(&count, 50, json!(7))));
+        .map(|worker| worker.answer(&call, &|| {}, made(&count, 50, json!(7))));
     let waiting = join_all(answers);
     tokio::pin!(waiting);
     // As long as it lives, it renews its claim, and they wait.
@@ -169,7 +174,46 @@ async fn who_claimed_a_call_and_died_costs_the_others_a_moment() {
         .await
         .expect("they go on without it");
     assert_eq!(count.load(Ordering::SeqCst), 1, "one of the others makes it");
-    assert!(answers.iter().all(|(result, _)| *result == Ok(json!(7))), "{answers:?}");
+    assert!(
+        answers.iter().all(|(result, _)| result.as_deref() == Ok(&json!(7))),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_claim_that_lives_on_makes_the_call_while_there_is_time() {
+    let server = Server::start();
+    let (bed, bus) = Bed::on(&server).await;
+    let (slow, hurried) = (memory(&bus, "w1").await, memory(&bed.connect("w2").await, "w2").await);
+    let begun = Arc::new(Notify::new());
+    let started = begun.clone();
+    let task = tokio::spawn(async move {
+        let stuck = async {
+            started.notify_one();
+            std::future::pending::<Result<Value, String>>().await
+        };
+        slow.answer(&wanted("a", DEAR), &|| {}, stuck).await
+    });
+    begun.notified().await;
+    let (own, count, waited) = (Duration::from_secs(2), AtomicUsize::new(0), AtomicUsize::new(0));
+    let asked = tokio::time::Instant::now();
+    let call = Wanted {
+        deadline: Some(asked + own),
+        ..wanted("a", Duration::from_secs(60))
+    };
+    let waits = || {
+        waited.fetch_add(1, Ordering::SeqCst);
+    };
+    let made_at = async {
+        let at = asked.elapsed();
+        made(&count, 1, json!(1)).await.map(|_| json!(at.as_millis()))
+    };
+    let (result, source) = hurried.answer(&call, &waits, made_at).await;
+    let made_at = result.expect("it is made").as_u64().map(Duration::from_millis);
+    assert_eq!(source, Source::Made);
+    assert!(made_at.is_some_and(|at| at >= own / 3 && at < own), "{made_at:?}");
+    assert!(waited.load(Ordering::SeqCst) > 0, "others are told that it waits");
+    task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,7 +221,9 @@ async fn a_call_that_fails_is_not_remembered_and_keeps_nobody_waiting() {
     let server = Server::start();
     let (bed, bus) = Bed::on(&server).await;
     let (first, second) = (memory(&bus, "w1").await, memory(&bed.connect("w2").await, "w2").await);
-    let failed = first.answer(&wanted("a", DEAR), async { Err("no such file") }).await;
+    let failed = first
+        .answer(&wanted("a", DEAR), &|| {}, async { Err("no such file") })
+        .await;
     assert_eq!(failed, (Err("no such file"), Source::Made));
     let key = CallMemory::key(&wanted("a", DEAR).key);
     let left = bus.table::<CallMemory>(Bucket::Working).get(&key).await.expect("read");
@@ -189,8 +235,10 @@ async fn a_call_that_fails_is_not_remembered_and_keeps_nobody_waiting() {
         "the claim was given up, and does not have to get stale"
     );
     let count = AtomicUsize::new(0);
-    let (result, source) = second.answer(&wanted("a", DEAR), made(&count, 1, json!(1))).await;
-    assert_eq!((result, source), (Ok(json!(1)), Source::Made));
+    let (result, source) = second
+        .answer(&wanted("a", DEAR), &|| {}, made(&count, 1, json!(1)))
+        .await;
+    assert_eq!((result.as_deref(), source), (Ok(&json!(1)), Source::Made));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,19 +254,21 @@ async fn without_a_bucket_or_a_server_calls_are_made() {
         .await
         .expect("written");
     let (result, _) = worker
-        .answer(&wanted("junk", DEAR), made(&count, 30, json!("real")))
+        .answer(&wanted("junk", DEAR), &|| {}, made(&count, 30, json!("real")))
         .await;
-    assert_eq!(result, Ok(json!("real")));
+    assert_eq!(result.as_deref(), Ok(&json!("real")));
     bus.delete_namespace().await.expect("deleted");
     let (result, _) = worker
-        .answer(&wanted("no bucket", DEAR), made(&count, 1, json!(1)))
+        .answer(&wanted("no bucket", DEAR), &|| {}, made(&count, 1, json!(1)))
         .await;
-    assert_eq!(result, Ok(json!(1)));
+    assert_eq!(result.as_deref(), Ok(&json!(1)));
     drop(server);
     let asked = Instant::now();
     for call in ["no server", "still none"] {
-        let (result, _) = worker.answer(&wanted(call, DEAR), made(&count, 1, json!(2))).await;
-        assert_eq!(result, Ok(json!(2)));
+        let (result, _) = worker
+            .answer(&wanted(call, DEAR), &|| {}, made(&count, 1, json!(2)))
+            .await;
+        assert_eq!(result.as_deref(), Ok(&json!(2)));
     }
     assert!(
         asked.elapsed() < Duration::from_secs(5),
@@ -241,16 +291,19 @@ async fn a_full_bucket_drops_the_oldest_results() {
         let call = wanted(&format!("call {index}"), DEAR);
         memory(&bus, "w1")
             .await
-            .answer(&call, made(&count, 1, large.clone()))
+            .answer(&call, &|| {}, made(&count, 1, large.clone()))
             .await
             .0
             .expect("made");
     }
-    let newest = memory(&bus, "w2").await.answer(&wanted("call 14", DEAR), never()).await;
+    let newest = memory(&bus, "w2")
+        .await
+        .answer(&wanted("call 14", DEAR), &|| {}, never())
+        .await;
     assert!(matches!(newest, (Ok(_), Source::Shared(_))));
     let oldest = memory(&bus, "w2")
         .await
-        .answer(&wanted("call 0", DEAR), made(&count, 1, large))
+        .answer(&wanted("call 0", DEAR), &|| {}, made(&count, 1, large))
         .await;
     assert_eq!(oldest.1, Source::Made);
 }

@@ -4,6 +4,7 @@
 mod further;
 mod heard;
 mod progress;
+mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -96,8 +97,12 @@ impl Run {
         for set in capabilities {
             context.routes.ensure(&set).await?;
         }
+        let mut machine = Execution::new(&plan, &ranks(&plan), policy(&context.config, &plan), Utc::now());
+        if let Some(undone) = recorded::undone(&context.bus, &plan).await? {
+            machine.repeat(undone.tasks, undone.stop);
+        }
         Ok(Self {
-            machine: Execution::new(&plan, &ranks(&plan), policy(&context.config, &plan), Utc::now()),
+            machine,
             needed_upstream: plan
                 .task_delegations
                 .iter()

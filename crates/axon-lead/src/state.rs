@@ -3,6 +3,7 @@
 
 mod judgement;
 mod ledger;
+mod repetition;
 mod report;
 mod task;
 

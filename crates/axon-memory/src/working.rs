@@ -23,19 +23,17 @@ use tracing::debug;
 pub use cache::{Kept, LocalCache};
 pub use facts::SharedFacts;
 
-use claim::{LEASE, LOOK_FIRST, Lookout, RENEW_EVERY, Step};
+use claim::{LEASE, LOOK_FIRST, Lookout, RENEW_EVERY, Step, half_time, patience};
 
 /// How long anything is remembered after it was learnt; the bucket forgets as fast.
 const TTL: Duration = Duration::from_secs(3600);
-/// What a call must have taken to be kept in this process: reading a result back costs up to a millisecond itself.
+/// What a call must have taken to be kept in this process: the room is for what is worth it.
 const KEPT_FROM: Duration = Duration::from_millis(1);
 /// What a call must take, or be expected to take, to be shared with other workers: ten times what asking, claiming and telling
 /// take with a server that syncs every write.
 const SHARED_FROM: Duration = Duration::from_millis(20);
 /// Largest result that is shared, in bytes of JSON; tools return no larger ones.
 const SHARED_BYTES_MAX: usize = 256 * 1024;
-/// Longest wait for a call that somebody else makes.
-const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for one reply of the server, and how long it is left alone after it did not come.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(10);
@@ -47,7 +45,7 @@ pub struct Wanted {
     pub key: Digest,
     /// How long making it is expected to take.
     pub expected: Duration,
-    /// When there is no more time to wait for others.
+    /// When the result must be there, however it comes: half of the time until then may be spent waiting for others.
     pub deadline: Option<Instant>,
 }
 
@@ -72,7 +70,8 @@ pub struct WorkingMemory {
 struct Inner {
     local: Mutex<LocalCache>,
     gates: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
-    table: Table<CallMemory>,
+    /// What all workers share; nothing where this process keeps its results to itself.
+    table: Option<Table<CallMemory>>,
     by: WorkerId,
     /// Until when the server is left alone.
     resting: Mutex<Option<Instant>>,
@@ -81,11 +80,20 @@ struct Inner {
 impl WorkingMemory {
     /// The working memory of the worker `by`, which keeps `bytes_max` in this process. Nothing is opened before the first call.
     pub fn new(bus: &Bus, by: WorkerId, bytes_max: usize) -> Self {
+        Self::over(Some(bus.table(Bucket::Working)), by, bytes_max)
+    }
+
+    /// A working memory that shares nothing with other processes and needs no server.
+    pub fn unshared(by: WorkerId, bytes_max: usize) -> Self {
+        Self::over(None, by, bytes_max)
+    }
+
+    fn over(table: Option<Table<CallMemory>>, by: WorkerId, bytes_max: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
                 local: Mutex::new(LocalCache::new(bytes_max, TTL)),
                 gates: Mutex::default(),
-                table: bus.table(Bucket::Working),
+                table,
                 by,
                 resting: Mutex::default(),
             }),
@@ -98,30 +106,35 @@ impl WorkingMemory {
     }
 
     /// The result of a call: remembered, or made by `make`, which then is the only one that runs among all who want it. Waits
-    /// for others only as long as they are at it. What failed is not remembered.
+    /// for others only as long as they are at it, a few times as long as the call is expected to take, and calls `waits`
+    /// before it does, so that nothing is held meanwhile that others could use. What failed is not remembered.
     pub async fn answer<E>(
         &self,
         wanted: &Wanted,
+        waits: &(dyn Fn() + Send + Sync),
         make: impl Future<Output = Result<Value, E>> + Send,
-    ) -> (Result<Value, E>, Source)
+    ) -> (Result<Arc<Value>, E>, Source)
     where
         E: Send,
     {
-        if let Some((value, took)) = self.kept(&wanted.key) {
-            return (Ok(value), Source::Local(took));
+        if let Some(kept) = self.kept(&wanted.key) {
+            return (Ok(kept.value), Source::Local(kept.took));
         }
-        let patience = Instant::now() + WAIT_MAX;
-        let patience = wanted.deadline.map_or(patience, |deadline| deadline.min(patience));
-        let _alone = self.alone(&wanted.key, patience).await;
-        if let Some((value, took)) = self.kept(&wanted.key) {
-            return (Ok(value), Source::Local(took));
+        let (begun, patience) = (Instant::now(), patience(wanted.expected));
+        let half = wanted.deadline.map(|deadline| half_time(begun, deadline));
+        let until = |end: Instant| half.map_or(end, |half| half.min(end));
+        // Who is first in this process may have to wait for another process before it makes the call.
+        let alone = self.alone(&wanted.key, until(begun + 2 * patience), waits).await;
+        if let Some(kept) = self.kept(&wanted.key) {
+            return (Ok(kept.value), Source::Local(kept.took));
         }
-        let claimed = match wanted.expected >= SHARED_FROM {
-            true => self.ask(&wanted.key, patience).await,
+        let asked = match alone.is_some() && wanted.expected >= SHARED_FROM {
+            true => self.ask(&wanted.key, until(Instant::now() + patience), waits).await,
             false => Asked::Nobody,
         };
-        let claimed = match claimed {
+        let claimed = match asked {
             Asked::Known(value, took) => {
+                let value = Arc::new(value);
                 self.keep(&wanted.key, &value, took);
                 return (Ok(value), Source::Shared(took));
             }
@@ -136,12 +149,12 @@ impl WorkingMemory {
             },
             None => make.await,
         };
-        let took = begun.elapsed();
+        let (took, result) = (begun.elapsed(), result.map(Arc::new));
         let told = match &result {
             Ok(value) if claimed.is_some() || took >= KEPT_FROM => {
-                let bytes = self.keep(&wanted.key, value, took);
+                self.keep(&wanted.key, value, took);
                 let worth = claimed.is_some() || took >= SHARED_FROM;
-                worth && bytes <= SHARED_BYTES_MAX && self.tell(&wanted.key, value, took).await
+                worth && self.tell(&wanted.key, value, took).await
             }
             _ => false,
         };
@@ -152,24 +165,24 @@ impl WorkingMemory {
     }
 
     /// What this process knows.
-    fn kept(&self, key: &Digest) -> Option<(Value, Duration)> {
-        let Kept { value, took } = lock(&self.inner.local).get(key, Instant::now())?;
-        Some((serde_json::from_slice(&value).ok()?, took))
+    fn kept(&self, key: &Digest) -> Option<Kept> {
+        lock(&self.inner.local).get(key, Instant::now())
     }
 
-    /// Keeps a result in this process. Returns its size in bytes of JSON.
-    fn keep(&self, key: &Digest, value: &Value, took: Duration) -> usize {
-        let Ok(encoded) = serde_json::to_vec(value) else {
-            return usize::MAX;
-        };
-        let (bytes, value) = (encoded.len(), encoded.into());
-        lock(&self.inner.local).insert(key.clone(), Kept { value, took }, Instant::now());
-        bytes
+    /// Keeps a result in this process.
+    fn keep(&self, key: &Digest, value: &Arc<Value>, took: Duration) {
+        let kept = Kept::new(value.clone(), took);
+        lock(&self.inner.local).insert(key.clone(), kept, Instant::now());
     }
 
     /// Waits until nobody else in this process is at the same call, or until `patience` ends.
-    async fn alone(&self, key: &Digest, patience: Instant) -> Option<OwnedMutexGuard<()>> {
-        let gate = {
+    async fn alone(
+        &self,
+        key: &Digest,
+        patience: Instant,
+        waits: &(dyn Fn() + Send + Sync),
+    ) -> Option<OwnedMutexGuard<()>> {
+        let gate: Arc<tokio::sync::Mutex<()>> = {
             let mut gates = lock(&self.inner.gates);
             gates.get(key).and_then(Weak::upgrade).unwrap_or_else(|| {
                 gates.retain(|_, gate| gate.strong_count() > 0);
@@ -178,12 +191,21 @@ impl WorkingMemory {
                 gate
             })
         };
-        timeout_at(patience, gate.lock_owned()).await.ok()
+        match gate.clone().try_lock_owned() {
+            Ok(alone) => Some(alone),
+            Err(_) => {
+                waits();
+                timeout_at(patience, gate.lock_owned()).await.ok()
+            }
+        }
     }
 
     /// Asks the fleet for a result: somebody made it, or makes it now, or it is claimed for this worker.
-    async fn ask(&self, key: &Digest, patience: Instant) -> Asked {
-        let (name, table) = (CallMemory::key(key), &self.inner.table);
+    async fn ask(&self, key: &Digest, patience: Instant, waits: &(dyn Fn() + Send + Sync)) -> Asked {
+        let Some(table) = &self.inner.table else {
+            return Asked::Nobody;
+        };
+        let name = CallMemory::key(key);
         let mut lookout = Lookout::default();
         while Instant::now() < patience {
             let held = match self.request(table.get(&name)).await {
@@ -206,6 +228,7 @@ impl WorkingMemory {
                     }
                 }
             };
+            waits();
             sleep(pause).await;
         }
         Asked::Nobody
@@ -220,13 +243,16 @@ impl WorkingMemory {
 
     /// Renews a claim for ever. One that was lost is left alone: the call goes on, and somebody else makes it as well.
     async fn renew(&self, key: &Digest, revision: &AtomicU64) -> Infallible {
+        let Some(table) = &self.inner.table else {
+            return pending().await;
+        };
         let (name, claim) = (CallMemory::key(key), self.claim(LEASE));
         let mut due = interval_at(Instant::now() + RENEW_EVERY, RENEW_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
             let known = revision.load(Ordering::Relaxed);
-            match self.request(self.inner.table.update(&name, &claim, known)).await {
+            match self.request(table.update(&name, &claim, known)).await {
                 Ok(renewed) => revision.store(renewed, Ordering::Relaxed),
                 Err(_) => return pending().await,
             }
@@ -235,20 +261,27 @@ impl WorkingMemory {
 
     /// Tells everybody what a call returned, whatever stands there: the same call returns the same.
     async fn tell(&self, key: &Digest, value: &Value, took: Duration) -> bool {
+        let Some(table) = &self.inner.table else {
+            return false;
+        };
+        if !serde_json::to_vec(value).is_ok_and(|encoded| encoded.len() <= SHARED_BYTES_MAX) {
+            return false;
+        }
         let made = CallMemory::Made {
             by: self.inner.by.clone(),
             result: value.clone(),
             took_ms: took.as_secs_f64() * 1000.0,
         };
         let name = CallMemory::key(key);
-        self.request(self.inner.table.put(&name, &made)).await.is_ok()
+        self.request(table.put(&name, &made)).await.is_ok()
     }
 
     /// Lets others make a call at once that was claimed and came to nothing.
     async fn give_up(&self, key: &Digest, revision: u64) {
+        let Some(table) = &self.inner.table else { return };
         let (name, over) = (CallMemory::key(key), self.claim(Duration::ZERO));
         // Without it they wait until the claim is stale.
-        let _ = self.request(self.inner.table.update(&name, &over, revision)).await;
+        let _ = self.request(table.update(&name, &over, revision)).await;
     }
 
     /// What the server replies. One that does not is left alone for a while, and so is one that refuses.
@@ -292,3 +325,6 @@ enum Refused {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
 //! Runs the tool calls of a task as a graph: every call starts as soon as its inputs are there and a slot is free, the one
 //! with the longest path behind it first. It never waits for a whole stage, and never starts a call that is not allowed.
 
+mod durations;
 mod memory;
 mod schedule;
+mod slot;
 mod statistics;
 
-use std::collections::HashMap;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axon_protocol::{RunStatistics, ToolCall};
@@ -18,7 +19,6 @@ use axon_service::{RetryPolicy, retry_delay};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -28,12 +28,11 @@ use crate::{
     CallContext, Config, ErrorKind, Graph, GraphError, OUTPUT_BYTES_MAX, Tool, ToolError, Toolbox, allowed, json_bytes,
     mcp,
 };
+use durations::Durations;
 use memory::key_of;
 pub use memory::{Answer, MemorableCall, Memory};
 use schedule::{End, Schedule};
-
-/// Weight of the latest duration in the moving mean of a tool's durations.
-const ESTIMATE_WEIGHT: f64 = 0.2;
+use slot::Slot;
 
 /// Longest delay between two tries of a call.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
@@ -51,8 +50,7 @@ struct Inner {
     toolbox: Arc<Toolbox>,
     /// Slots of the whole process, over all runs.
     slots: Arc<Semaphore>,
-    /// Moving mean of the durations of each tool, in milliseconds.
-    means: Mutex<HashMap<String, f64>>,
+    durations: Mutex<Durations>,
 }
 
 /// Why a graph is refused before anything of it runs.
@@ -86,11 +84,10 @@ pub enum Refusal {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CallStatus {
-    /// It returned this.
-    Done(Value),
+    /// It returned this, which memory may share.
+    Done(Arc<Value>),
     /// It failed for this reason, after all its tries.
     Failed(ToolError),
     /// It was never started, for this reason.
@@ -100,7 +97,7 @@ pub enum CallStatus {
 }
 
 /// What became of a call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallOutcome {
     /// The call.
     pub tool_id: String,
@@ -110,12 +107,11 @@ pub struct CallOutcome {
     pub status: CallStatus,
     /// When it started, counted from the start of the run; zero if it never did.
     pub started: Duration,
-    /// How long it took, all tries and the delays between them included.
+    /// How long it took, all tries, the delays between them and what it waited for others included.
     pub duration: Duration,
     /// How many times it was tried; 1 where it was remembered.
     pub attempts: u32,
     /// How long making it took once, where it was answered from memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remembered: Option<Duration>,
 }
 
@@ -123,14 +119,14 @@ impl CallOutcome {
     /// What the call returned.
     pub fn value(&self) -> Option<&Value> {
         match &self.status {
-            CallStatus::Done(value) => Some(value),
+            CallStatus::Done(value) => Some(value.as_ref()),
             _ => None,
         }
     }
 }
 
 /// What became of all calls of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// One outcome for each call, in the order of the calls.
     pub results: Vec<CallOutcome>,
@@ -188,7 +184,7 @@ impl Executor {
                 config,
                 toolbox,
                 slots,
-                means: Mutex::default(),
+                durations: Mutex::default(),
             }),
             memory: None,
         }
@@ -320,23 +316,31 @@ impl Executor {
             // Nothing to order: spare the lock.
             return vec![0.0; graph.calls().len()];
         }
+        let durations = self.inner.durations.lock().unwrap_or_else(PoisonError::into_inner);
         let estimate = |call: &ToolCall| {
             let tool = self.inner.toolbox.get(&call.tool_name);
-            tool.map_or(0.0, |tool| self.expected_ms(tool.as_ref(), &call.params))
+            tool.map_or(0.0, |tool| {
+                expected_ms(tool.as_ref(), &call.params, |tool| durations.of_tool(tool.name()))
+            })
         };
         graph.calls().iter().map(estimate).collect()
     }
 
-    /// How long making a call is expected to take, in milliseconds.
-    fn expected_ms(&self, tool: &dyn Tool, params: &Value) -> f64 {
-        let means = self.inner.means.lock().unwrap_or_else(PoisonError::into_inner);
-        tool.estimate(params)
-            .map(milliseconds)
-            .or_else(|| means.get(tool.name()).copied())
-            .unwrap_or_else(|| milliseconds(tool.cost().typical()))
+    /// The call as memory knows it, where its result depends on nothing else. What it is expected to take is learnt from
+    /// this workspace alone: another one says nothing of whether it is worth asking others.
+    fn memorable(&self, tool: &dyn Tool, params: &Value, context: &CallContext) -> Option<MemorableCall> {
+        let workspace = context.workspace.as_ref()?.digest();
+        let key = key_of(tool, params, context)?;
+        let durations = self.inner.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected_ms = expected_ms(tool, params, |tool| durations.of_workspace(tool.name(), workspace));
+        Some(MemorableCall {
+            key,
+            expected: Duration::from_secs_f64(expected_ms / 1000.0),
+            deadline: context.deadline,
+        })
     }
 
-    /// Has one call answered, from memory or by making it. It holds its slot while it waits for others.
+    /// Has one call answered, from memory or by making it. It holds its slot unless it waits for others.
     async fn execute(
         &self,
         graph: &Graph,
@@ -348,7 +352,8 @@ impl Executor {
     ) -> Tried {
         let call = &graph.calls()[index];
         let started = Instant::now();
-        let attempts = AtomicU32::new(0);
+        let (attempts, made) = (AtomicU32::new(0), OnceLock::new());
+        let slot = Slot::new(self.inner.slots.clone(), slot);
         let tool = self.inner.toolbox.get(&call.tool_name);
         let answer = match (params, &tool) {
             (Err(error), _) => Answer::made(Err(error)),
@@ -357,32 +362,37 @@ impl Executor {
                 call.tool_name
             )))),
             (Ok(params), Some(tool)) => {
-                let memorable = self.memory.as_ref().and_then(|memory| {
-                    let call = MemorableCall {
-                        key: key_of(tool.as_ref(), &params, context)?,
-                        expected: Duration::from_secs_f64(self.expected_ms(tool.as_ref(), &params) / 1000.0),
-                        deadline: context.deadline,
-                    };
-                    Some((memory, call))
-                });
-                let make = self.make(call, tool.as_ref(), params, context, &attempts, on_event);
+                let memory = self.memory.as_ref();
+                let memorable =
+                    memory.and_then(|memory| Some((memory, self.memorable(tool.as_ref(), &params, context)?)));
+                let make = async {
+                    slot.hold().await;
+                    let begun = Instant::now();
+                    let result = self
+                        .make(call, tool.as_ref(), params, context, &attempts, on_event)
+                        .await;
+                    let _ = made.set(begun.elapsed());
+                    result
+                };
                 match memorable {
-                    Some((memory, call)) => memory.answer(&call, make.boxed()).await,
+                    Some((memory, call)) => memory.answer(&call, &|| slot.give_back(), make.boxed()).await,
                     None => Answer::made(make.await),
                 }
             }
         };
-        drop(slot);
-        let duration = started.elapsed();
-        let tried = attempts.load(Ordering::Relaxed);
-        if let Some(tool) = tool.filter(|_| tried > 0) {
-            metrics::histogram!(TOOL_DURATION_SECONDS, "tool" => tool.label().to_owned())
-                .record(duration.as_secs_f64());
+        slot.give_back();
+        let made = made.into_inner();
+        if let (Some(tool), Some(made)) = (tool, made) {
+            metrics::histogram!(TOOL_DURATION_SECONDS, "tool" => tool.label().to_owned()).record(made.as_secs_f64());
         }
         Tried {
             index,
-            attempts: if answer.remembered.is_some() { 1 } else { tried },
-            duration,
+            attempts: match answer.remembered {
+                Some(_) => 1,
+                None => attempts.into_inner(),
+            },
+            duration: started.elapsed(),
+            made,
             answer,
         }
     }
@@ -464,12 +474,13 @@ impl Executor {
             index,
             attempts,
             duration,
+            made,
             answer: Answer { result, remembered },
         } = tried;
         let status = match result {
             Ok(value) => {
-                if remembered.is_none() {
-                    self.learn(&schedule.call(index).tool_name, milliseconds(duration));
+                if let Some(made) = made {
+                    self.learn(&schedule.call(index).tool_name, context, made);
                 }
                 CallStatus::Done(value)
             }
@@ -485,15 +496,20 @@ impl Executor {
         schedule.finish(index, end);
     }
 
-    fn learn(&self, tool: &str, duration_ms: f64) {
-        let mut means = self.inner.means.lock().unwrap_or_else(PoisonError::into_inner);
-        match means.get_mut(tool) {
-            Some(mean) => *mean += ESTIMATE_WEIGHT * (duration_ms - *mean),
-            None => {
-                means.insert(tool.to_owned(), duration_ms);
-            }
-        }
+    /// Takes in how long making a call took, without what it waited for others.
+    fn learn(&self, tool: &str, context: &CallContext, made: Duration) {
+        let workspace = context.workspace.as_ref().map(|workspace| workspace.digest());
+        let mut durations = self.inner.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        durations.learn(tool, workspace, milliseconds(made));
     }
+}
+
+/// How long making a call is expected to take, in milliseconds: what its tool says, else what was learnt, else what is typical.
+fn expected_ms(tool: &dyn Tool, params: &Value, learnt: impl FnOnce(&dyn Tool) -> Option<f64>) -> f64 {
+    tool.estimate(params)
+        .map(milliseconds)
+        .or_else(|| learnt(tool))
+        .unwrap_or_else(|| milliseconds(tool.cost().typical()))
 }
 
 /// What came out of one call.
@@ -501,6 +517,8 @@ struct Tried {
     index: usize,
     attempts: u32,
     duration: Duration,
+    /// What making it took, where it was made here.
+    made: Option<Duration>,
     answer: Answer,
 }
 

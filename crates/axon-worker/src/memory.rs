@@ -30,13 +30,18 @@ impl Remembering {
 
 #[async_trait]
 impl Memory for Remembering {
-    async fn answer(&self, call: &MemorableCall, make: BoxFuture<'_, Result<Value, ToolError>>) -> Answer {
+    async fn answer(
+        &self,
+        call: &MemorableCall,
+        waits: &(dyn Fn() + Send + Sync),
+        make: BoxFuture<'_, Result<Value, ToolError>>,
+    ) -> Answer {
         let wanted = Wanted {
             key: call.key.clone(),
             expected: call.expected,
             deadline: call.deadline,
         };
-        let (result, source) = self.memory.answer(&wanted, make).await;
+        let (result, source) = self.memory.answer(&wanted, waits, make).await;
         let (counter, remembered) = match source {
             Source::Made => (&self.made, None),
             Source::Local(took) => (&self.local, Some(took)),

@@ -1,37 +1,64 @@
 //! Whether a task kills the workers that start it: more starts than ends, read from the events of its query. Deliveries are
 //! no measure, because handing back and lost connections raise them too.
 
-use axon_bus::{Bus, Error};
+use axon_bus::{Bus, Error, StoredMessage};
 use axon_protocol::{Event, EventKind, QueryId, Stream, TaskId, decode};
 use tracing::debug;
 
 use crate::starts::tells_of;
 
-/// Events of a query that are read to count the starts of one task.
-const EVENTS_MAX: usize = 1000;
+/// Events of a query that are looked at together.
+const PAGE: usize = 1_000;
+/// Most events of one kind that are read of a query, the oldest first: several for each task of the largest plan.
+const EVENTS_MAX: usize = 100_000;
 
 /// Starts of one attempt of a task that neither ended nor were handed back.
-pub(crate) fn starts_without_end(events: &[Event], task: &TaskId, attempt: u32) -> usize {
-    let count = |kind: EventKind| {
-        let of_kind = events.iter().filter(|event| event.kind == kind);
-        of_kind.map(|event| tells_of(event, task, attempt)).sum::<usize>()
-    };
-    count(EventKind::Started).saturating_sub(count(EventKind::HandedBack))
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Starts {
+    started: usize,
+    handed_back: usize,
+}
+
+impl Starts {
+    /// Takes in the next events of its query.
+    pub(crate) fn count(&mut self, events: &[Event], task: &TaskId, attempt: u32) {
+        let told = |kind: EventKind| {
+            let of_kind = events.iter().filter(|event| event.kind == kind);
+            of_kind.map(|event| tells_of(event, task, attempt)).sum::<usize>()
+        };
+        self.started += told(EventKind::Started);
+        self.handed_back += told(EventKind::HandedBack);
+    }
+
+    pub(crate) fn without_end(self) -> usize {
+        self.started.saturating_sub(self.handed_back)
+    }
 }
 
 /// Reads the starts and hand-backs of a query and counts those of one attempt of a task.
 pub(crate) async fn read_starts(bus: &Bus, query: &QueryId, task: &TaskId, attempt: u32) -> Result<usize, Error> {
-    let mut events = Vec::new();
+    let mut starts = Starts::default();
     for kind in [EventKind::Started, EventKind::HandedBack] {
         let subject = bus.namespace().event(query, kind);
-        for message in bus.messages(Stream::Events, &subject, 0, EVENTS_MAX).await? {
-            match decode::<Event>(&message.headers, &message.payload) {
-                Ok(event) => events.push(event),
-                Err(error) => debug!(subject, %error, "left out an event that cannot be read"),
+        let mut from = 0;
+        for _ in 0..EVENTS_MAX / PAGE {
+            let page = bus.messages(Stream::Events, &subject, from, PAGE).await?;
+            let read = |message: &StoredMessage| match decode::<Event>(&message.headers, &message.payload) {
+                Ok(event) => Some(event),
+                Err(error) => {
+                    debug!(subject, %error, "left out an event that cannot be read");
+                    None
+                }
+            };
+            let events: Vec<Event> = page.iter().filter_map(read).collect();
+            starts.count(&events, task, attempt);
+            match page.last() {
+                Some(last) if page.len() == PAGE => from = last.sequence + 1,
+                _ => break,
             }
         }
     }
-    Ok(starts_without_end(&events, task, attempt))
+    Ok(starts.without_end())
 }
 
 #[cfg(test)]
@@ -74,7 +101,14 @@ mod tests {
             (vec![event(EventKind::Progress, "t1", first())], 1, 0),
         ] {
             let task = TaskId::new("t1").expect("an id");
-            assert_eq!(starts_without_end(&events, &task, attempt), expected, "{events:?}");
+            // Whether they are read together or one after the other makes no difference.
+            for page in [1, 10] {
+                let mut starts = Starts::default();
+                for events in events.chunks(page) {
+                    starts.count(events, &task, attempt);
+                }
+                assert_eq!(starts.without_end(), expected, "{events:?}");
+            }
         }
     }
 }

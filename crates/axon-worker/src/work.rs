@@ -418,13 +418,13 @@ fn report_calls(calls: &[ToolCall], run: Run) -> Report {
                 if !last.as_ref().is_none_or(|last| last[index]) {
                     continue;
                 }
-                let size = json_bytes(&value);
+                let size = json_bytes(&*value);
                 if bytes + size > OUTPUT_BYTES_MAX {
                     let note = format!("the output of `{tool_id}` ({size} bytes) is left out: the result has no room");
                     report.notes.push(note);
                 } else {
                     bytes += size;
-                    output.insert(tool_id, value);
+                    output.insert(tool_id, Arc::unwrap_or_clone(value));
                 }
             }
             CallStatus::Failed(error) => report.facts.failures.push(Failure {

@@ -38,7 +38,7 @@ pub use order::{batches, ranks};
 pub(crate) use order::{cycle, needs};
 pub(crate) use own::spelled;
 pub use own::{OWN_PLAN, own_plan};
-pub use replayed::replayed;
+pub use replayed::{Undone, replayed, undone};
 pub use revised::{WantedTask, paid, revised};
 
 /// A scope smaller than this, in bytes, is not divided further.

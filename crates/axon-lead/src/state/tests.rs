@@ -120,6 +120,30 @@ fn check(mut machine: Execution, steps: &[(i64, Event, &[Effect])]) -> Execution
 }
 
 #[test]
+fn a_repetition_leaves_out_what_was_not_done_and_ends_as_it_ended() {
+    for (stop, undone, queued) in [
+        (StopReason::Cancelled, vec![1, 2], vec![0]),
+        (StopReason::EnoughFound, vec![2], vec![0, 1]),
+        (StopReason::Finished, vec![], vec![0, 1, 2]),
+        (StopReason::Deadline, vec![0, 1, 2], vec![]),
+    ] {
+        let mut machine = machine(&[&[], &[], &[]], 5);
+        let reason = |index: &usize| format!("reason {index}");
+        machine.repeat(undone.iter().map(|index| (id(*index), reason(index))), stop);
+        let mut effects = machine.handle(Event::Begin, at(0));
+        if !queued.is_empty() {
+            assert_eq!(effects, [dispatched(&queued)]);
+        }
+        for index in queued {
+            effects = machine.handle(accepted(index, TaskStatus::Complete), at(100));
+        }
+        assert_eq!((&effects[..], machine.stop_reason()), (&[Effect::Synthesize][..], stop));
+        let missing: Vec<String> = machine.missing().into_iter().map(|part| part.reason).collect();
+        assert_eq!(missing, undone.iter().map(reason).collect::<Vec<String>>());
+    }
+}
+
+#[test]
 fn independent_tasks_run_at_once_up_to_the_limit() {
     let done = |index| accepted(index, TaskStatus::Complete);
     check(

@@ -6,28 +6,59 @@
 //! longer, and what nobody uses any more goes in the end, however dear it was.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axon_protocol::Digest;
-use bytes::Bytes;
+use serde_json::Value;
 use tokio::time::Instant;
 
 /// What an entry takes beside its value: its key twice, its place in the order and in the map.
 const ENTRY_BYTES: usize = 320;
+/// What an object takes beside its fields: its table, and room for further fields.
+const OBJECT_BYTES: usize = 64;
+/// What a field takes beside its name and value: its hash, its place, and the text that holds the name.
+const FIELD_BYTES: usize = 48;
 
-/// A result that is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A result that is kept. Whoever asks for it shares it: reading copies nothing.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// The result as JSON.
-    pub value: Bytes,
+    /// The result.
+    pub value: Arc<Value>,
+    /// What it takes in memory, in bytes.
+    pub bytes: usize,
     /// What it took to make.
     pub took: Duration,
 }
 
 impl Kept {
-    fn bytes(&self) -> usize {
-        self.value.len() + ENTRY_BYTES
+    /// A result that took so long to make.
+    pub fn new(value: Arc<Value>, took: Duration) -> Self {
+        let bytes = held_bytes(&value);
+        Self { value, bytes, took }
     }
+
+    fn bytes(&self) -> usize {
+        self.bytes.saturating_add(ENTRY_BYTES)
+    }
+}
+
+/// What a value takes in memory, in bytes: about as much as its JSON where it is mostly text, several times that where it is
+/// a list of small objects.
+fn held_bytes(value: &Value) -> usize {
+    let inner = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(items) => {
+            let spare = (items.capacity() - items.len()) * size_of::<Value>();
+            items.iter().map(held_bytes).sum::<usize>() + spare
+        }
+        Value::Object(fields) => {
+            let held = |(name, value): (&String, &Value)| FIELD_BYTES + name.capacity() + held_bytes(value);
+            fields.iter().map(held).sum::<usize>() + OBJECT_BYTES
+        }
+    };
+    size_of::<Value>() + inner
 }
 
 /// Results by key.
@@ -144,6 +175,7 @@ impl LocalCache {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -155,8 +187,28 @@ mod tests {
 
     fn kept(bytes: usize, took_ms: u64) -> Kept {
         Kept {
-            value: vec![b'x'; bytes].into(),
+            value: Arc::default(),
+            bytes,
             took: Duration::from_millis(took_ms),
+        }
+    }
+
+    #[test]
+    fn a_result_takes_what_its_texts_lists_and_fields_take() {
+        let value = size_of::<Value>();
+        for (result, expected) in [
+            (json!(null), value),
+            (json!(7), value),
+            (json!("four"), value + 4),
+            (json!(["four", 1]), 3 * value + 4),
+            (json!({"name": "four"}), 2 * value + OBJECT_BYTES + FIELD_BYTES + 8),
+            (
+                json!({"a": {"b": []}}),
+                3 * value + 2 * (OBJECT_BYTES + FIELD_BYTES + 1),
+            ),
+        ] {
+            let kept = Kept::new(Arc::new(result.clone()), Duration::ZERO);
+            assert_eq!(kept.bytes, expected, "{result}");
         }
     }
 

@@ -16,8 +16,28 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_millis(300);
 pub(super) const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LONGEST: Duration = Duration::from_millis(40);
 
+/// Shortest patience with somebody else who makes a call: as long as it takes to notice that he died, and to take over from him.
+const PATIENCE_MIN: Duration = Duration::from_secs(2);
+/// Longest patience.
+const PATIENCE_MAX: Duration = Duration::from_secs(30);
+/// Patience with a call as a multiple of what making it is expected to take: whoever makes it then is much slower than
+/// usual, and it is not certain that he comes to an end.
+const PATIENCE_FACTOR: u32 = 4;
+
 /// Longest time that is believed of a call, in milliseconds: a day.
 const TOOK_MS_MAX: f64 = 86_400_000.0;
+
+/// How long a call that is expected to take so long is waited for while somebody else makes it.
+pub(super) fn patience(expected: Duration) -> Duration {
+    expected
+        .saturating_mul(PATIENCE_FACTOR)
+        .clamp(PATIENCE_MIN, PATIENCE_MAX)
+}
+
+/// When waiting for others ends for the sake of the own deadline: half of what is left is kept for making the call.
+pub(super) fn half_time(now: Instant, deadline: Instant) -> Instant {
+    now + deadline.saturating_duration_since(now) / 2
+}
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +110,31 @@ mod tests {
             let step = lookout.look(held.clone(), begin + Duration::from_millis(*at));
             assert_eq!(step, *expected, "look {index}");
         }
+    }
+
+    #[test]
+    fn patience_is_a_matter_of_what_is_expected_and_leaves_half_of_the_time() {
+        let seconds = Duration::from_secs;
+        for (expected_ms, patience_ms) in [
+            (0, 2_000),
+            (300, 2_000),
+            (800, 3_200),
+            (5_000, 20_000),
+            (60_000, 30_000),
+        ] {
+            let found = patience(Duration::from_millis(expected_ms));
+            assert_eq!(found, Duration::from_millis(patience_ms), "{expected_ms} ms");
+        }
+        assert!(
+            patience(Duration::ZERO) > LEASE,
+            "a claim whose owner died is taken over"
+        );
+        assert_eq!(patience(Duration::MAX), PATIENCE_MAX);
+        let now = Instant::now() + seconds(60);
+        for (left, half) in [(0, 0), (10, 5)] {
+            assert_eq!(half_time(now, now + seconds(left)), now + seconds(half));
+        }
+        assert_eq!(half_time(now, now - seconds(1)), now, "the deadline has passed");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What an executor asks before it makes a call whose result depends on nothing but workspace, scope and parameters. What
 //! remembers is somebody else's business; what a call is known by is decided here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,8 +18,14 @@ const TOOLS_VERSION: &str = env!("AXON_TOOLS_VERSION");
 /// Remembers what calls returned.
 #[async_trait]
 pub trait Memory: Send + Sync {
-    /// The result of a call: remembered, or what `make` comes to. `make` is dropped unmade where it is not needed.
-    async fn answer(&self, call: &MemorableCall, make: BoxFuture<'_, Result<Value, ToolError>>) -> Answer;
+    /// The result of a call: remembered, or what `make` comes to. `make` is dropped unmade where it is not needed. `waits` is
+    /// called before it waits for somebody else who makes the same call: the call then holds no slot until `make` begins.
+    async fn answer(
+        &self,
+        call: &MemorableCall,
+        waits: &(dyn Fn() + Send + Sync),
+        make: BoxFuture<'_, Result<Value, ToolError>>,
+    ) -> Answer;
 }
 
 /// A call that may be remembered.
@@ -27,7 +34,7 @@ pub struct MemorableCall {
     /// Digest of all that its result depends on: tool, parameters, workspace, scope, and the version of the tools. Two tasks
     /// of different scopes never share a result.
     pub key: Digest,
-    /// How long making it is expected to take.
+    /// How long making it is expected to take in this workspace.
     pub expected: Duration,
     /// When its task must have ended.
     pub deadline: Option<Instant>,
@@ -52,7 +59,7 @@ pub(super) fn key_of(tool: &dyn Tool, params: &Value, context: &CallContext) -> 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// What it returned.
-    pub result: Result<Value, ToolError>,
+    pub result: Result<Arc<Value>, ToolError>,
     /// How long making it took once, where it was remembered.
     pub remembered: Option<Duration>,
 }
@@ -61,7 +68,7 @@ impl Answer {
     /// A call that was made now.
     pub fn made(result: Result<Value, ToolError>) -> Self {
         Self {
-            result,
+            result: result.map(Arc::new),
             remembered: None,
         }
     }

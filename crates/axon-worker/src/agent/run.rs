@@ -519,7 +519,7 @@ const COUNT_MARGIN: u64 = 128;
 
 fn output_of(outcome: CallOutcome) -> Result<Value, String> {
     match outcome.status {
-        CallStatus::Done(value) => Ok(value),
+        CallStatus::Done(value) => Ok(Arc::unwrap_or_clone(value)),
         CallStatus::Failed(error) => Err(error.to_string()),
         CallStatus::Skipped(reason) => Err(reason),
         CallStatus::Cancelled => Err("it was cancelled".to_owned()),

@@ -1,6 +1,7 @@
 //! What the calls of a task returned, read back into their types.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axon_tools::{CallOutcome, CallStatus};
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use serde_json::Value;
 /// What the calls of a task returned, by call.
 #[derive(Debug, Clone, Default)]
 pub struct Results {
-    values: BTreeMap<String, (String, Value)>,
+    values: BTreeMap<String, (String, Arc<Value>)>,
     failures: BTreeMap<String, String>,
 }
 
@@ -42,14 +43,14 @@ impl Results {
     /// What a call returned, as the type of its tool; `None` where it did not end well.
     pub fn get<T: DeserializeOwned>(&self, tool_id: &str) -> Option<T> {
         let (_, value) = self.values.get(tool_id)?;
-        T::deserialize(value).ok()
+        T::deserialize(&**value).ok()
     }
 
     /// What the calls whose ids begin with `prefix` returned, in the order of their ids.
     pub fn all<T: DeserializeOwned>(&self, prefix: &str) -> Vec<(String, T)> {
         let named = self.values.iter().filter(|(id, _)| id.starts_with(prefix));
         named
-            .filter_map(|(id, (_, value))| Some((id.clone(), T::deserialize(value).ok()?)))
+            .filter_map(|(id, (_, value))| Some((id.clone(), T::deserialize(&**value).ok()?)))
             .collect()
     }
 

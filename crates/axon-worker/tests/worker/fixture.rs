@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Messages that are read of a stream.
+const MESSAGES_MAX: usize = 10_000;
 
 /// The server of this test binary. Its process ends with the binary, because its standard input does.
 struct Server {
@@ -222,6 +224,24 @@ impl Fleet {
         read(&letters[0])
     }
 
+    /// Tells that a task of a query was started, so many times.
+    pub(crate) async fn tell_starts(&self, query: &str, task: &str, count: usize) {
+        let event = Event {
+            query_id: query_id(query),
+            kind: EventKind::Started,
+            at: Utc::now(),
+            task_id: TaskId::new(task).ok(),
+            by: "somebody".to_owned(),
+            message: String::new(),
+            data: serde_json::json!({ "attempt": 1 }),
+        };
+        let subject = self.bus.namespace().event(&event.query_id, event.kind);
+        let message = Message::new(subject, Format::Msgpack, &event).expect("encodes");
+        for _ in 0..count {
+            self.bus.publish(message.clone()).await.expect("is stored");
+        }
+    }
+
     /// The events of one kind.
     pub(crate) async fn events(&self, query: &str, kind: EventKind) -> Vec<Event> {
         let subject = self.bus.namespace().event(&query_id(query), kind);
@@ -263,7 +283,7 @@ impl Fleet {
     }
 
     async fn stored(&self, stream: Stream, filter: &str) -> Vec<StoredMessage> {
-        self.bus.messages(stream, filter, 0, 1000).await.expect("reads")
+        self.bus.messages(stream, filter, 0, MESSAGES_MAX).await.expect("reads")
     }
 }
 

@@ -40,11 +40,14 @@ pub(super) async fn run(
     if query.replay.is_some() {
         let results = kept::results(bus, id).await?;
         let kept: BTreeSet<&TaskId> = results.iter().map(|(_, result)| &result.task_id).collect();
-        let tasks = plan.task_delegations.iter();
-        let lost = tasks.filter(|task| !kept.contains(&task.task_id)).count();
+        let undone: BTreeSet<&TaskId> = recorded.missing.iter().map(|part| &part.task_id).collect();
+        let tasks = plan.task_delegations.iter().map(|task| &task.task_id);
+        let lost = tasks
+            .filter(|task| !kept.contains(task) && !undone.contains(task))
+            .count();
         if lost > 0 {
             let tasks = counted(plan.task_delegations.len(), "task");
-            tracing::warn!("{lost} of {tasks} have no recorded result and are worked on for real");
+            tracing::warn!("{lost} of {tasks} have lost their recorded result and are worked on for real");
         }
     }
     let question = Question::of(QueryId::generate(), query);
