@@ -138,7 +138,37 @@ fn unlimited_recursion(source: &Source, call: Node<'_>, function: Node<'_>) -> b
     let limited = ["depth", "limit", "level", "budget", "fuel", "remaining", "recursion"]
         .iter()
         .any(|word| whole.contains(word));
-    itself && !limited
+    itself && !limited && !forwards(source, call, function)
+}
+
+/// Whether the method of a trait hands its own parameters on as they are: then an inherent method of the same name does the
+/// work, because calling itself like that would never end, which the compiler tells.
+fn forwards(source: &Source, call: Node<'_>, function: Node<'_>) -> bool {
+    let of_trait = std::iter::successors(function.parent(), |outer| outer.parent())
+        .any(|outer| outer.kind() == "impl_item" && outer.child_by_field_name("trait").is_some());
+    let (Some(arguments), Some(parameters)) = (
+        call.child_by_field_name("arguments"),
+        function.child_by_field_name("parameters"),
+    ) else {
+        return false;
+    };
+    let patterns: Vec<&str> = named_children(parameters)
+        .into_iter()
+        .filter_map(|parameter| parameter.child_by_field_name("pattern"))
+        .map(|pattern| text(source, pattern))
+        .collect();
+    let given: Vec<&str> = named_children(arguments)
+        .into_iter()
+        .map(|argument| text(source, argument))
+        .collect();
+    of_trait && given == patterns
+}
+
+fn named_children(node: Node<'_>) -> Vec<Node<'_>> {
+    (0..node.named_child_count())
+        .filter_map(|at| u32::try_from(at).ok())
+        .filter_map(|at| node.named_child(at))
+        .collect()
 }
 
 /// The parameter that is indexed, when it has one of these types.

@@ -196,6 +196,14 @@ fn doubtful_arithmetic_and_recursion_are_found() {
             "impl T { fn decode(&self) { self.decode(); } }",
             &["rust.unlimited_recursion"],
         ),
+        (
+            "impl Format for T { fn parse(&self, text: &str) { self.parse(text); } }",
+            &[],
+        ),
+        (
+            "impl Format for T { fn parse(&self, text: &str) { self.parse(&text[1..]); } }",
+            &["rust.unlimited_recursion"],
+        ),
     ] {
         check(text, expected);
     }
