@@ -37,8 +37,6 @@ const STEP: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Pause before it asks again when nobody could tell.
 const DOUBT_PAUSE: Duration = Duration::from_millis(500);
-/// Unsettled dead letters that a takeover looks at.
-const LETTERS_MAX: usize = 1_000;
 /// Results that are read at once.
 const READS_IN_FLIGHT: usize = 64;
 
@@ -410,13 +408,8 @@ impl Run {
     /// a dead letter that is to be tried again. Whatever comes back from there meanwhile is in a queue afterwards.
     async fn mark_pending(&mut self) -> Result<(), Error> {
         self.mark_queued().await?;
-        for letter in self.context.bus.unsettled_letters(LETTERS_MAX).await? {
-            if letter.query_id.as_ref() == Some(&self.plan.query_id)
-                && let Some(task) = letter.task_id
-            {
-                self.queue.push_back(Event::Pending(task));
-            }
-        }
+        let between = self.context.bus.unsettled_tasks(&self.plan.query_id).await?;
+        self.queue.extend(between.into_iter().map(Event::Pending));
         self.mark_queued().await
     }
 
