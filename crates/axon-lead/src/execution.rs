@@ -127,6 +127,9 @@ impl Run {
     /// Works until the answer stands and gives it back; `None` when another lead has taken the query over meanwhile.
     /// `resumed` when another lead, or this one in an earlier life, began it; `cancelled` when the plan's record says so.
     pub(crate) async fn run(mut self, resumed: bool, cancelled: bool) -> Result<Option<Ended>, Error> {
+        // What it was before now is no change.
+        let mut connection = self.context.bus.connection();
+        let mut generation = connection.borrow_and_update().generation;
         if resumed {
             // In this order: a task that leaves its queue in between has left its result, which is read afterwards.
             self.mark_pending().await?;
@@ -141,8 +144,6 @@ impl Run {
             self.queue.push_back(Event::Cancelled);
         }
         self.queue.push_back(Event::Begin);
-        let mut connection = self.context.bus.connection();
-        let mut generation = connection.borrow().generation;
         let mut heard_at = Instant::now();
         loop {
             while let Some(event) = self.queue.pop_front() {
