@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use axon_protocol::AnswerStatus;
+use axon_protocol::{AnswerStatus, ObjectBucket, QueryId, StopReason};
 use axon_tests::client::{answer, query_of, submit, task};
-use axon_tests::{Bed, Fleet, Process, Proxy, shared};
+use axon_tests::{Bed, Fleet, Process, Proxy, Stop, shared};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -15,6 +15,43 @@ async fn lead_over(fleet: &Fleet, proxy: &Proxy) -> Process {
     let url = proxy.url();
     let own = [("AXON_BUS__URL", url.as_str()), ("RUST_LOG", "info,axon_lead=debug")];
     fleet.ready("axon-lead", &own).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_is_planned_although_the_connection_was_lost_amid_its_planning() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let folder = fleet.folder().join("project");
+    std::fs::create_dir_all(&folder).expect("created");
+    std::fs::write(
+        folder.join("lib.rs"),
+        "pub fn first(x: &[u8]) -> u8 {\n    x.first().copied().unwrap()\n}\n",
+    )
+    .expect("written");
+    let proxy = Proxy::to(shared().port()).await;
+    let _fleet = tokio::join!(lead_over(&fleet, &proxy), fleet.worker(4), fleet.synthesizer());
+    // The first that planning asks the server for is the store of the workspace.
+    let store = bus.namespace().objects(ObjectBucket::Workspaces);
+    proxy.stop_at(Stop::before(format!("$JS.API.STREAM.INFO.OBJ_{store}")));
+    let shown = folder.display().to_string();
+    let question = "Where could `first` panic?";
+    let asked = [
+        "submit",
+        question,
+        "--workspace",
+        &shown,
+        "--timeout",
+        "60",
+        "--id",
+        "asked",
+    ];
+    let ended = fleet.axon(&asked).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    proxy.stopped(SOON).await;
+    proxy.cut();
+    let answer = answer(&bus, &QueryId::new("asked").expect("an id"), SOON).await;
+    assert_ne!(answer.stop_reason, StopReason::Refused, "{answer:?}");
+    assert_eq!(answer.status, AnswerStatus::Complete, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
