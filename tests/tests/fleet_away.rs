@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use axon_protocol::{AnswerStatus, ObjectBucket, QueryId, StopReason};
-use axon_tests::client::{answer, query_of, submit, task};
-use axon_tests::{Bed, Fleet, Process, Proxy, Stop, shared};
-use serde_json::json;
+use axon_bus::{Bus, Subscription};
+use axon_protocol::{AnswerStatus, Bucket, ObjectBucket, QueryId, StopReason};
+use axon_tests::client::{answer, query_of, sleeps, submit, task};
+use axon_tests::{Bed, Fleet, Process, Proxy, Stop, json_request, shared};
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -52,6 +53,32 @@ async fn a_query_is_planned_although_the_connection_was_lost_amid_its_planning()
     let answer = answer(&bus, &QueryId::new("asked").expect("an id"), SOON).await;
     assert_ne!(answer.stop_reason, StopReason::Refused, "{answer:?}");
     assert_eq!(answer.status, AnswerStatus::Complete, "{answer:?}");
+}
+
+/// Lets the registry take what is written to it and never say so.
+async fn silence_the_registry(bus: &Bus) -> Subscription {
+    let bucket = bus.namespace().bucket(Bucket::Registry);
+    let written = bus.subscribe(format!("$KV.{bucket}.>")).await.expect("subscribes");
+    let deleted = json_request(bus, &format!("STREAM.DELETE.KV_{bucket}"), Value::Null).await;
+    deleted.expect("the bucket is gone");
+    written
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_does_not_answer_keeps_no_query_waiting() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let lead = fleet.lead().await;
+    let mut written = silence_the_registry(&bus).await;
+    for _ in 0..2 {
+        let beat = tokio::time::timeout(SOON, written.next()).await.expect("in time");
+        assert!(beat.expect("connected").subject().ends_with(&lead.id()));
+    }
+    let mut impossible = query_of(sleeps(1, 10), 60);
+    impossible.plan.as_mut().expect("a plan").tasks[0].dependencies = vec!["nowhere".to_owned()];
+    let id = submit(&bus, &impossible).await;
+    let answer = answer(&bus, &id, Duration::from_secs(10)).await;
+    assert_eq!(answer.stop_reason, StopReason::Refused, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ mod execution;
 pub mod fairness;
 pub mod fallback;
 mod fleet;
+mod heartbeat;
 mod intake;
 pub mod learning;
 pub mod letters;
