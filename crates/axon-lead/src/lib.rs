@@ -8,6 +8,7 @@ pub mod conduct;
 pub mod config;
 mod context;
 pub mod demand;
+mod due;
 mod execution;
 pub mod fairness;
 pub mod fallback;

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::allocation::{deadlines, timeout_ms_max};
 use crate::context::{Claim, Context};
+use crate::due::Prospect;
 use crate::execution::{Ended, Run, lease_until, unreadable_answer};
 use crate::notice::outline;
 use crate::outcome::{count, remember};
@@ -517,6 +518,26 @@ fn due_at_last(context: &Context, query: &Query, since: DateTime<Utc>) -> DateTi
         None => timeout_ms_max(&context.config),
     };
     deadlines(since, timeout_ms, 0.0).answer
+}
+
+/// When a query that waits for its turn is due: as it says itself, as its plan does if it was begun before, or as the plan
+/// does that it would get now.
+pub(crate) async fn prospect(context: &Arc<Context>, delivery: &Delivery) -> Result<Prospect, Error> {
+    let Ok(Incoming { id, query, .. }) = read(context, delivery).await? else {
+        return Ok(Prospect::Refused);
+    };
+    if query.deadline_s.is_some() {
+        return Ok(Prospect::At(due_at_last(context, &query, delivery.stored_at)));
+    }
+    let record = planned(&context.bus.table(Bucket::Plans), &id).await?;
+    if let Some(begun) = record.and_then(|record| record.plan) {
+        return Ok(Prospect::At(context.bus.load(begun).await?.deadline));
+    }
+    match prepare(context, &query, &id, delivery.stored_at, None).await {
+        Ok(Prepared { plan }) => Ok(Prospect::At(plan.deadline)),
+        Err(Unprepared::Refused(_)) => Ok(Prospect::Refused),
+        Err(Unprepared::Bus(error)) => Err(error),
+    }
 }
 
 /// Answers a query whose deadline passed while it waited for its turn. One that was begun or answered before is worked on

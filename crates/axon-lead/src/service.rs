@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use crate::allocation::class_limits;
 use crate::config::PlanBy;
 use crate::context::{Context, Held, Manifests};
+use crate::due::Prospect;
 use crate::fleet::Fleet;
 use crate::heartbeat::{Business, HEARTBEAT, Pulse};
 use crate::intake::{Intake, Lane, Running, Start};
@@ -34,6 +35,9 @@ use crate::{Options, advisories, learning, letters, overseer, query, recorder, r
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the leases of waiting queries are renewed: three times in the length of one.
 const RENEW: Duration = Duration::from_secs(3);
+/// Waiting queries of which it is found out at once when they are due, and how long that may take.
+const PROSPECTS_MAX: usize = 8;
+const PROSPECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the state of the queues is read.
 const QUEUE_POLL: Duration = Duration::from_secs(10);
 /// Cancellations that may wait to be looked at by a running query.
@@ -59,6 +63,8 @@ pub struct Lead {
 enum Event {
     Query(Delivery),
     Ended(Id),
+    /// When a waiting query is due, by its sequence; nothing where that was not to be found out.
+    Found(Option<(u64, Prospect)>),
     Control(Delivery),
     Beat,
     Poll,
@@ -71,6 +77,7 @@ struct State {
     intake: Intake,
     queries: JoinSet<()>,
     running: HashMap<Id, Running>,
+    prospects: JoinSet<Option<(u64, Prospect)>>,
     /// Cancelled when running queries have to be given up, after the time they had to finish.
     give_up: CancellationToken,
     control: Subscription,
@@ -151,6 +158,7 @@ impl Lead {
             intake: Intake::open(&context.bus, &context.config).await?,
             queries: JoinSet::new(),
             running: HashMap::new(),
+            prospects: JoinSet::new(),
             give_up: CancellationToken::new(),
             control: context.bus.subscribe(control_subjects(&context.bus)).await?,
             beat: every(HEARTBEAT),
@@ -176,6 +184,12 @@ impl Lead {
                         }
                     }
                 }
+                Event::Found(found) => {
+                    if let Some((sequence, prospect)) = found {
+                        state.intake.found(sequence, prospect);
+                    }
+                    state.find_out(&context);
+                }
                 Event::Control(message) => {
                     let cancelled = hear(&context, &message, &stop).await;
                     let start = cancelled.and_then(|id| state.intake.cancelled(&id));
@@ -186,6 +200,7 @@ impl Lead {
                 Event::Look => {
                     let urgent = state.intake.out_of_turn(Utc::now());
                     state.begin(&context, urgent);
+                    state.find_out(&context);
                     let free = context.fleet.free_for_queries(context.id.as_str());
                     state.intake.share(free, Instant::now()).await;
                 }
@@ -219,6 +234,14 @@ impl State {
         }
     }
 
+    /// Begins to find out when waiting queries are due of which that has to be known now.
+    fn find_out(&mut self, context: &Arc<Context>) {
+        let limit = PROSPECTS_MAX.saturating_sub(self.prospects.len());
+        for delivery in self.intake.unknown(limit, Utc::now()) {
+            self.prospects.spawn(prospect(context.clone(), delivery));
+        }
+    }
+
     fn business(&self) -> Business {
         Business {
             running: self.queries.len(),
@@ -248,6 +271,12 @@ async fn next_event(state: &mut State, stop: &CancellationToken) -> Event {
                 error.id()
             }
         }),
+        Some(found) = state.prospects.join_next(), if !state.prospects.is_empty() => {
+            Event::Found(found.unwrap_or_else(|error| {
+                warn!(%error, "finding out when a query is due panicked, it is tried again");
+                None
+            }))
+        }
         Some(message) = state.control.next() => Event::Control(message),
         _ = state.beat.tick() => Event::Beat,
         _ = state.poll.tick() => Event::Poll,
@@ -278,6 +307,24 @@ async fn work(context: Arc<Context>, delivery: Delivery, lane: Lane, give_up: Ca
     }
 }
 
+/// When a query that waits is due, if that can be told now.
+async fn prospect(context: Arc<Context>, delivery: Delivery) -> Option<(u64, Prospect)> {
+    let sequence = delivery.sequence;
+    match tokio::time::timeout(PROSPECT_TIMEOUT, query::prospect(&context, &delivery)).await {
+        Ok(Ok(prospect)) => Some((sequence, prospect)),
+        // Working on it will say what is wrong.
+        Ok(Err(error)) if !error.is_transient() => Some((sequence, Prospect::Refused)),
+        Ok(Err(error)) => {
+            debug!(sequence, %error, "cannot find out now when a query is due");
+            None
+        }
+        Err(_) => {
+            debug!(sequence, "finding out when a query is due takes too long");
+            None
+        }
+    }
+}
+
 /// Takes nothing more, lets what runs finish for a while, and hands back what does not. Until then it beats, because whoever
 /// is silent is taken for dead.
 async fn drain(state: State, pulse: &mut Pulse, drain_timeout: Duration) {
@@ -291,8 +338,10 @@ async fn drain(state: State, pulse: &mut Pulse, drain_timeout: Duration) {
         mut queries,
         give_up,
         mut beat,
+        prospects,
         ..
     } = state;
+    drop(prospects);
     beat.reset_immediately();
     let mut closing = std::pin::pin!(intake.close());
     let mut closed = false;
