@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Message, Outcome, Routes, Sweep};
-use axon_protocol::{Band, Capability, DeadLetter, Reason, Stream, Usage, Verdict, header};
+use axon_protocol::{Band, Capability, DeadLetter, QueryId, Reason, Stream, TaskId, Usage, Verdict, header};
 use axon_tests::{Bed, for_a_while, shared};
+use futures::future::join_all;
 
 use crate::bus_publish::{query, route, task};
 
@@ -49,6 +50,55 @@ async fn letters(bus: &Bus) -> Vec<(axon_bus::StoredMessage, DeadLetter)> {
         letters.push((stored, letter));
     }
     letters
+}
+
+/// A letter that speaks of a task, where it does.
+fn letter(query: &str, task: Option<&str>) -> DeadLetter {
+    DeadLetter {
+        stream: Stream::Tasks,
+        subject: "axon.tasks.Diagnostics.normal.q.t".to_owned(),
+        reason: Reason::Failed,
+        verdict: Verdict::Retry,
+        attempt: 1,
+        message: "no luck".to_owned(),
+        headers: Default::default(),
+        payload: Default::default(),
+        query_id: QueryId::new(query).ok(),
+        task_id: task.and_then(|task| TaskId::new(task).ok()),
+        deadline: None,
+        usage: Usage::default(),
+        by: "somebody".to_owned(),
+        at: chrono::Utc::now(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_between_two_tries_is_found_behind_any_number_of_other_letters() {
+    let (_bed, bus) = Bed::new().await;
+    let wanted = QueryId::new("wanted").expect("an id");
+    let write = async |letter: DeadLetter, id: String| {
+        bus.write_letter(&letter, &id, Instant::now() + SOON)
+            .await
+            .expect("written");
+    };
+    assert!(
+        bus.unsettled_tasks(&wanted).await.expect("reads").is_empty(),
+        "there are no letters"
+    );
+    write(letter("wanted", Some("first")), "first".to_owned()).await;
+    let others = (0..1_200).map(|index| write(letter("other", Some("t1")), format!("other-{index}")));
+    join_all(others).await;
+    write(letter("wanted", None), "none".to_owned()).await;
+    let unreadable = Message {
+        subject: bus.namespace().dead(Stream::Tasks, Reason::Failed),
+        headers: Default::default(),
+        payload: bytes::Bytes::from_static(b"\xff no letter"),
+    };
+    bus.publish(unreadable).await.expect("stored");
+    write(letter("wanted", Some("last")), "last".to_owned()).await;
+    let tasks = bus.unsettled_tasks(&wanted).await.expect("reads");
+    let tasks: Vec<&str> = tasks.iter().map(TaskId::as_str).collect();
+    assert_eq!(tasks, ["first", "last"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
 //! Stopping: a process that is asked to stop finishes or hands back what it holds, and nobody waits for a lease to end.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use axon_protocol::{AnswerStatus, EventKind, Stream};
+use axon_protocol::{AnswerStatus, Bucket, EventKind, Heartbeat, Stream, WorkerState};
 use axon_tests::client::{answer, answers, count, events, query_of, sleeps, starts, submit, task, unfinished};
 use axon_tests::{Bed, Fleet, eventually_true};
 use futures::future::join_all;
@@ -114,6 +116,30 @@ async fn a_draining_lead_finishes_or_hands_over_at_once() {
     }
     assert_eq!(count(&bus, &short, EventKind::TakenOver).await, 0);
     drop(staying);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draining_lead_beats_until_its_last_query_has_ended() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let (lead, _worker, _synthesizer) = tokio::join!(fleet.lead(), fleet.worker(4), fleet.synthesizer());
+    let id = submit(&bus, &query_of(sleeps(1, 7_000), 60)).await;
+    eventually_true("it runs", SOON, || async { starts(&bus, &id).await.len() == 1 }).await;
+    let (table, key) = (bus.table::<Heartbeat>(Bucket::Registry), format!("lead.{}", lead.id()));
+    lead.terminate();
+    let beats = RefCell::new(BTreeSet::new());
+    eventually_true("it has left the registry", SOON, || async {
+        let entry = table.get(&key).await.expect("reads");
+        let beat = entry.and_then(|entry| entry.value);
+        if let Some(beat) = beat.as_ref().filter(|beat| beat.state == WorkerState::Draining) {
+            beats.borrow_mut().insert(beat.at);
+        }
+        beat.is_none()
+    })
+    .await;
+    assert!(beats.borrow().len() >= 3, "one each two seconds: {beats:?}");
+    assert_eq!(answer(&bus, &id, SOON).await.status, AnswerStatus::Complete);
+    assert!(lead.end(SOON).await.success(), "{}", lead.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

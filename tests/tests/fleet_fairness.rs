@@ -152,6 +152,45 @@ async fn a_query_is_answered_in_time_although_its_turn_does_not_come() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_without_a_deadline_waits_as_long_as_its_plan_gives_it() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed)
+        .set("AXON_LEAD__MAX_CONCURRENT_EXECUTIONS", 2)
+        .set("AXON_LEAD__ALLOCATION__SIMPLE__TIMEOUT_S", 3)
+        .set("AXON_LEAD__ALLOCATION__MEDIUM__TIMEOUT_S", 60);
+    let _fleet = tokio::join!(fleet.lead(), fleet.worker(16), fleet.synthesizer());
+    for _ in 0..2 {
+        let long = submit_for(&bus, "long", &query_of(sleeps(1, 6_000), 60)).await;
+        eventually_true("a place is taken", SOON, || async {
+            starts(&bus, &long).await.len() == 1
+        })
+        .await;
+    }
+    let unbound = |tasks: usize, ms: u64| Query {
+        deadline_s: None,
+        ..query_of(sleeps(tasks, ms), 1)
+    };
+    let simple = submit_many(&bus, "night", &unbound(1, 20_000), 2).await;
+    let medium = submit_many(&bus, "night", &unbound(2, 1_000), 6).await;
+    // Its deadline can be read only when it is fetched.
+    let echo = |id: &str| task(id, "diag.echo", json!({ "text": "x".repeat(150_000) }));
+    let large = submit_for(&bus, "night", &query_of(vec![echo("t1"), echo("t2")], 60)).await;
+    for id in &simple {
+        let answer = answer(&bus, id, SOON).await;
+        assert_eq!(
+            answer.status,
+            AnswerStatus::Failed,
+            "three seconds are too few: {answer:?}"
+        );
+    }
+    for id in medium.iter().chain([&large]) {
+        let answer = answer(&bus, id, SOON).await;
+        assert_eq!(answer.status, AnswerStatus::Complete, "{answer:?}");
+        assert_eq!(answers(&bus, id).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_that_waits_can_be_cancelled() {
     let (bed, bus) = Bed::new().await;
     let fleet = Fleet::new(&bed).set("AXON_LEAD__MAX_CONCURRENT_EXECUTIONS", 1);

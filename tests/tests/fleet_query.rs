@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use axon_bus::Message;
+use axon_bus::{Bus, Fenced, Message};
 use axon_protocol::{
-    AnswerStatus, Author, Control, EventKind, Format, Reason, StopReason, Stream, TaskRequest, Verdict, header,
+    AnswerStatus, Author, Control, EventKind, Format, ObjectBucket, QueryId, Reason, StopReason, Stream, TaskId,
+    TaskRequest, TaskResult, TaskStatus, Verdict, header,
 };
 use axon_tests::client::{
     answer, answers, count, events, letters, query_of, sleeps, starts, submit, submit_as, task, unfinished,
 };
 use axon_tests::{Bed, Fleet, eventually, eventually_true, json_request};
+use chrono::Utc;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -232,6 +234,59 @@ async fn without_workers_or_synthesizer_there_is_an_answer_all_the_same() {
     assert_ne!(answer.status, AnswerStatus::Complete);
     assert_eq!(answer.author, Author::Lead);
     assert_eq!(answer.missing.len(), 2, "{answer:?}");
+}
+
+/// Does a task as a worker would, with an output of so many letters.
+async fn done(bus: &Bus, id: &QueryId, task: &str, letters: usize) {
+    let result = TaskResult {
+        query_id: id.clone(),
+        task_id: TaskId::new(task).expect("an id"),
+        status: TaskStatus::Complete,
+        reason: None,
+        findings: Vec::new(),
+        notes: Vec::new(),
+        output: json!({ "text": "x".repeat(letters) }),
+        usage: Default::default(),
+        run: Default::default(),
+        worker: None,
+        attempt: 1,
+        started_at: Utc::now(),
+        finished_at: Utc::now(),
+    };
+    let subject = bus.namespace().result(id, &result.task_id);
+    let message = Message::new(subject, Format::Msgpack, &result).expect("encodes");
+    let published = bus.publish_fenced(message, Instant::now() + SOON).await;
+    assert!(matches!(published.expect("published"), Fenced::Won { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_the_lead_cannot_read_is_named_in_its_answer() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let _lead = fleet.lead().await;
+    let id = submit(&bus, &query_of(sleeps(2, 10), 4)).await;
+    eventually_true("both tasks are queued", SOON, || async {
+        bus.status(Stream::Tasks).await.expect("reads").messages == 2
+    })
+    .await;
+    tokio::join!(done(&bus, &id, "t1", 300_000), done(&bus, &id, "t2", 1));
+    eventually_true("the lead has both results", SOON, || async {
+        bus.status(Stream::Synthesis).await.expect("reads").messages == 1
+    })
+    .await;
+    let subject = bus.namespace().result(&id, &TaskId::new("t1").expect("an id"));
+    let stored = bus.last(Stream::Results, &subject).await.expect("reads");
+    let reference = stored.expect("a result").headers[header::REFERENCE].parse();
+    let objects = bus.objects(ObjectBucket::Artifacts);
+    assert!(objects.remove(&reference.expect("a digest")).await.expect("removed"));
+    let answer = answer(&bus, &id, SOON).await;
+    assert_eq!((answer.author, answer.status), (Author::Lead, AnswerStatus::Partial));
+    let [missing] = answer.missing.as_slice() else {
+        panic!("one part is missing: {answer:?}");
+    };
+    assert_eq!(missing.task_id.as_str(), "t1");
+    assert!(missing.reason.contains("cannot be read"), "{missing:?}");
+    assert_eq!(answer.outputs["t2"]["text"], "x", "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ mod bus_pull;
 mod bus_table;
 mod fleet_adapt;
 mod fleet_agent;
+mod fleet_away;
 mod fleet_bands;
 mod fleet_burst;
 mod fleet_chaos;

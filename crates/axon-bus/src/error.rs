@@ -102,12 +102,12 @@ pub enum Error {
         store: String,
     },
     /// What is stored under a digest is something else.
-    #[error("the object {expected} in {store} is damaged: its digest is {found}")]
+    #[error(
+        "the object {expected} in {store} is damaged, what is stored has another digest: remove it and store it again"
+    )]
     Damaged {
         /// The digest asked for.
         expected: Digest,
-        /// The digest of what is stored.
-        found: Digest,
         /// The store.
         store: String,
     },

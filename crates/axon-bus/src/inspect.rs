@@ -1,9 +1,10 @@
 //! Reading what streams hold and how their consumers stand, and removing single messages or subjects.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::{consumer, message::StreamMessage};
-use axon_protocol::{DeadLetter, Headers, ObjectBucket, Stream, decode, header};
+use axon_protocol::{DeadLetter, Headers, ObjectBucket, QueryId, Stream, TaskId, decode, header};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -17,8 +18,11 @@ use crate::{Bus, Error};
 /// How the client spells the server's code for a stream that does not exist.
 const STREAM_NOT_FOUND: &str = "error code 10059";
 
-/// Messages that one request of a look through a stream brings.
-const LOOK_BATCH: usize = 1000;
+/// Messages that one request of a look through a stream brings, and those of a look at headers alone.
+const LOOK_BATCH: usize = 100;
+const HEADERS_BATCH: usize = 1000;
+/// How long one request may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server keeps the consumer of a look that broke off.
 const LOOK_INACTIVE: Duration = Duration::from_secs(10);
 
@@ -91,6 +95,95 @@ impl From<StreamMessage> for StoredMessage {
 
 fn utc(time: async_nats::datetime::DateTime) -> DateTime<Utc> {
     DateTime::from_timestamp_nanos(i64::try_from(time.unix_timestamp_nanos()).unwrap_or_default())
+}
+
+/// What a look through a stream shows of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Headers,
+    All,
+}
+
+/// A look through a stream, oldest message first, at what it held when the look began. It changes nothing there.
+struct Look {
+    stream: async_nats::jetstream::stream::Stream<()>,
+    consumer: consumer::PullConsumer,
+    filter: String,
+    batch: usize,
+    /// Messages not seen yet.
+    left: usize,
+}
+
+impl Look {
+    /// Looks at what matches `filter` from the sequence `from` on.
+    async fn open(bus: &Bus, kind: Stream, filter: &str, from: u64, seen: Seen) -> Result<Self, Error> {
+        let stream = bus.stream(kind).await?;
+        let config = consumer::pull::Config {
+            filter_subject: filter.to_owned(),
+            deliver_policy: consumer::DeliverPolicy::ByStartSequence { start_sequence: from },
+            ack_policy: consumer::AckPolicy::None,
+            headers_only: seen == Seen::Headers,
+            memory_storage: true,
+            inactive_threshold: LOOK_INACTIVE,
+            ..Default::default()
+        };
+        let consumer = stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| bus.unread(kind, format!("looking through `{filter}`"), error))?;
+        Ok(Self {
+            left: usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX),
+            stream,
+            consumer,
+            filter: filter.to_owned(),
+            batch: match seen {
+                Seen::Headers => HEADERS_BATCH,
+                Seen::All => LOOK_BATCH,
+            },
+        })
+    }
+
+    /// The next messages; none when all have been seen.
+    async fn next(&mut self) -> Result<Vec<StoredMessage>, Error> {
+        // The client would wait for ever for what was lost with a connection.
+        let next = tokio::time::timeout(LOOK_TIMEOUT, self.fetch()).await;
+        next.unwrap_or_else(|_| {
+            Err(Error::TimedOut {
+                what: format!("looking through `{}`", self.filter),
+                timeout: LOOK_TIMEOUT,
+            })
+        })
+    }
+
+    async fn fetch(&mut self) -> Result<Vec<StoredMessage>, Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::server(format!("looking through `{}`", self.filter), error);
+        let mut found = Vec::new();
+        if self.left == 0 {
+            return Ok(found);
+        }
+        let batch = self.consumer.fetch().max_messages(self.batch).messages().await;
+        let mut batch = batch.map_err(|error| failed(&error))?;
+        while let Some(message) = batch.next().await {
+            let message = message.map_err(|error| failed(&error))?;
+            let info = message.info().map_err(|error| failed(&error))?;
+            found.push(StoredMessage {
+                sequence: info.stream_sequence,
+                subject: message.subject.to_string(),
+                headers: message.headers.as_ref().map(headers_of).unwrap_or_default(),
+                payload: message.payload.clone(),
+                stored_at: utc(info.published),
+            });
+        }
+        // Some may have been dropped meanwhile: then it ends with an empty batch.
+        self.left = self.left.saturating_sub(found.len());
+        Ok(found)
+    }
+
+    /// The server forgets its consumer by itself; this is only sooner.
+    async fn close(self) {
+        let name = &self.consumer.cached_info().name;
+        if let Err(error) = self.stream.delete_consumer(name).await {
+            debug!(consumer = name, %error, "cannot delete a consumer");
+        }
+    }
 }
 
 impl Bus {
@@ -183,51 +276,23 @@ impl Bus {
 
     /// The messages of a stream that match `filter`, oldest first, without their payloads: a quick look at many.
     pub async fn headers(&self, kind: Stream, filter: &str) -> Result<Vec<StoredMessage>, Error> {
-        let what = || format!("reading the headers of `{filter}`");
-        let stream = self.stream(kind).await?;
-        let config = consumer::pull::Config {
-            filter_subject: filter.to_owned(),
-            ack_policy: consumer::AckPolicy::None,
-            headers_only: true,
-            memory_storage: true,
-            inactive_threshold: LOOK_INACTIVE,
-            ..Default::default()
-        };
-        let consumer = stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|error| self.unread(kind, what(), error))?;
-        let info = consumer.cached_info();
-        let count = usize::try_from(info.num_pending).unwrap_or(usize::MAX);
+        let mut look = Look::open(self, kind, filter, 1, Seen::Headers).await?;
         let mut found: Vec<StoredMessage> = Vec::new();
-        while found.len() < count {
-            let batch = consumer.fetch().max_messages(LOOK_BATCH).messages().await;
-            let mut batch = batch.map_err(|error| Error::server(what(), error))?;
-            let before = found.len();
-            while let Some(message) = batch.next().await {
-                let message = message.map_err(|error| Error::server(what(), error))?;
-                let info = message.info().map_err(|error| Error::server(what(), error))?;
-                found.push(StoredMessage {
-                    sequence: info.stream_sequence,
-                    subject: message.subject.to_string(),
-                    headers: message.headers.as_ref().map(headers_of).unwrap_or_default(),
-                    payload: Bytes::new(),
-                    stored_at: utc(info.published),
-                });
-            }
-            // Some may have been dropped meanwhile.
-            if found.len() == before {
+        loop {
+            let batch = look.next().await?;
+            if batch.is_empty() {
                 break;
             }
+            found.extend(batch);
         }
-        // The server forgets the consumer by itself; this is only sooner.
-        if let Err(error) = stream.delete_consumer(&info.name).await {
-            debug!(consumer = info.name, %error, "cannot delete a consumer");
-        }
+        look.close().await;
         Ok(found)
     }
 
-    /// The dead letters that nobody has settled yet, oldest first: those that wait for their next try, and those that a
-    /// lead has and may have died with. One that cannot be read is left out.
-    pub async fn unsettled_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+    /// The tasks of a query whose dead letters may not be settled yet: those that wait for their next try, and those that
+    /// a lead has and may have died with. Some of them may be settled: letters that are kept lie between the others. A letter
+    /// that cannot be read is left out.
+    pub async fn unsettled_tasks(&self, query: &QueryId) -> Result<BTreeSet<TaskId>, Error> {
         let (durable, stream) = (
             self.namespace().durable(Stream::Dead),
             self.namespace().stream(Stream::Dead),
@@ -239,20 +304,31 @@ impl Bus {
             .await
             .map_err(|error| Error::server(format!("reading the consumer {durable}"), error))?;
         let info = consumer.cached_info();
+        let mut tasks = BTreeSet::new();
         if info.num_pending == 0 && info.num_ack_pending == 0 {
-            return Ok(Vec::new());
+            return Ok(tasks);
         }
-        let mut letters = Vec::new();
-        for filter in self.namespace().stream_subjects(Stream::Dead) {
-            let from = info.ack_floor.stream_sequence + 1;
-            for stored in self.messages(Stream::Dead, &filter, from, limit).await? {
-                match self.decode_stored(&stored).await {
-                    Ok(letter) => letters.push(letter),
+        let (filter, from) = (
+            self.namespace().dead_of(Stream::Tasks),
+            info.ack_floor.stream_sequence + 1,
+        );
+        let mut look = Look::open(self, Stream::Dead, &filter, from, Seen::All).await?;
+        loop {
+            let batch = look.next().await?;
+            if batch.is_empty() {
+                break;
+            }
+            for stored in batch {
+                match self.decode_stored::<DeadLetter>(&stored).await {
+                    Ok(letter) if letter.query_id.as_ref() == Some(query) => tasks.extend(letter.task_id),
+                    Ok(_) => {}
+                    Err(error) if error.is_transient() => return Err(error),
                     Err(error) => debug!(sequence = stored.sequence, %error, "left out a dead letter"),
                 }
             }
         }
-        Ok(letters)
+        look.close().await;
+        Ok(tasks)
     }
 
     /// The last sequence and number of messages per subject that matches `filter`.

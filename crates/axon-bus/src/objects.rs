@@ -92,19 +92,17 @@ impl Objects {
             _ => Error::server(format!("reading {digest} from {}", self.name()), error),
         })?;
         let mut bytes = Vec::with_capacity(object.info().size.min(64 << 20));
-        object
-            .take(OBJECT_BYTES_MAX)
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(|error| Error::server(format!("reading {digest} from {}", self.name()), error))?;
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(Error::Damaged {
-                expected: digest.clone(),
-                found,
-                store: self.name(),
-            });
+        let read = object.take(OBJECT_BYTES_MAX).read_to_end(&mut bytes).await;
+        let damaged = || Error::Damaged {
+            expected: digest.clone(),
+            store: self.name(),
+        };
+        match read {
+            Ok(_) if Digest::of(&bytes) == *digest => Ok(bytes.into()),
+            Ok(_) => Err(damaged()),
+            // So the client says that it is not what the store meant it to be.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(damaged()),
+            Err(error) => Err(Error::server(format!("reading {digest} from {}", self.name()), error)),
         }
-        Ok(bytes.into())
     }
 }

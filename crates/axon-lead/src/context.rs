@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::overseer::Overseer;
 use crate::planner::Planner;
+use crate::preparation::Unprepared;
 use crate::shelf::Shelf;
 use crate::view::{FileView, WorkspaceView};
 
@@ -107,16 +108,11 @@ impl Context {
     }
 
     /// What the workspace holds.
-    pub(crate) async fn view(&self, digest: &Digest) -> Result<Arc<WorkspaceView>, String> {
+    pub(crate) async fn view(&self, digest: &Digest) -> Result<Arc<WorkspaceView>, Unprepared> {
         if let Some(view) = self.manifests.get(digest) {
             return Ok(view);
         }
-        let archive = self
-            .bus
-            .objects(ObjectBucket::Workspaces)
-            .get(digest)
-            .await
-            .map_err(|error| error.to_string())?;
+        let archive = self.bus.objects(ObjectBucket::Workspaces).get(digest).await?;
         let manifest = tokio::task::spawn_blocking(move || Manifest::from_archive(&archive))
             .await
             .map_err(|error| error.to_string())?

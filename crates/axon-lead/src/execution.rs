@@ -38,8 +38,9 @@ const STEP: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Pause before it asks again when nobody could tell.
 const DOUBT_PAUSE: Duration = Duration::from_millis(500);
-/// Unsettled dead letters that a takeover looks at.
-const LETTERS_MAX: usize = 1_000;
+/// How long past the deadline a result that cannot be read for a passing reason keeps the fallback from being written, in
+/// milliseconds. Afterwards the answer names it as missing.
+const READ_AGAIN_UNTIL_MS: i64 = 20_000;
 /// Results that are read at once.
 const READS_IN_FLIGHT: usize = 64;
 
@@ -134,6 +135,9 @@ impl Run {
     /// Works until the answer stands and gives it back; `None` when another lead has taken the query over meanwhile.
     /// `resumed` when another lead, or this one in an earlier life, began it; `cancelled` when the plan's record says so.
     pub(crate) async fn run(mut self, resumed: bool, cancelled: bool) -> Result<Option<Ended>, Error> {
+        // What it was before now is no change.
+        let mut connection = self.context.bus.connection();
+        let mut generation = connection.borrow_and_update().generation;
         if resumed {
             // In this order: a task that leaves its queue in between has left its result, which is read afterwards.
             self.mark_pending().await?;
@@ -148,8 +152,6 @@ impl Run {
             self.queue.push_back(Event::Cancelled);
         }
         self.queue.push_back(Event::Begin);
-        let mut connection = self.context.bus.connection();
-        let mut generation = connection.borrow().generation;
         let mut heard_at = Instant::now();
         loop {
             while let Some(event) = self.queue.pop_front() {
@@ -415,13 +417,8 @@ impl Run {
     /// a dead letter that is to be tried again. Whatever comes back from there meanwhile is in a queue afterwards.
     async fn mark_pending(&mut self) -> Result<(), Error> {
         self.mark_queued().await?;
-        for letter in self.context.bus.unsettled_letters(LETTERS_MAX).await? {
-            if letter.query_id.as_ref() == Some(&self.plan.query_id)
-                && let Some(task) = letter.task_id
-            {
-                self.queue.push_back(Event::Pending(task));
-            }
-        }
+        let between = self.context.bus.unsettled_tasks(&self.plan.query_id).await?;
+        self.queue.extend(between.into_iter().map(Event::Pending));
         self.mark_queued().await
     }
 
@@ -503,18 +500,30 @@ impl Run {
     async fn write_fallback(&self) -> Result<(), Error> {
         let bus = &self.context.bus;
         let ns = bus.namespace();
-        let mut results = Vec::new();
-        for reference in self.machine.results() {
-            let subject = ns.result(&self.plan.query_id, &reference.task_id);
-            if let Some(stored) = bus.last(Stream::Results, &subject).await?
-                && let Ok(result) = bus.decode_stored::<TaskResult>(&stored).await
-            {
-                results.push(result);
-            }
+        let (mut results, mut unread) = (Vec::new(), Vec::new());
+        let is_late = (Utc::now() - self.plan.deadline).num_milliseconds() > READ_AGAIN_UNTIL_MS;
+        let tasks = self.machine.results().into_iter().map(|reference| reference.task_id);
+        let mut reads = futures::stream::iter(tasks)
+            .map(|task| async move { (self.result(&task).await, task) })
+            .buffered(READS_IN_FLIGHT);
+        while let Some((read, task)) = reads.next().await {
+            let reason = match read {
+                Ok(Some(result)) => {
+                    results.push(result);
+                    continue;
+                }
+                Ok(None) => "its result is no longer stored".to_owned(),
+                // The machine asks again for the answer, which is better with it, but has to come.
+                Err(error) if error.is_transient() && !is_late => return Err(error),
+                Err(error) => format!("its result cannot be read: {error}"),
+            };
+            warn!(query = %self.plan.query_id, %task, reason, "a result is left out");
+            unread.push((task, reason));
         }
         let known = fallback::Known {
             plan: &self.plan,
             results: &results,
+            unread,
             missing: self.machine.missing(),
             stop_reason: self.machine.stop_reason(),
             retries: self.machine.retries(),
@@ -524,6 +533,15 @@ impl Run {
         let answer = fallback::answer(known, Utc::now());
         let message = Message::new(ns.answer(&self.plan.query_id), self.format, &answer)?;
         bus.publish_fenced(message, Instant::now() + STEP).await.map(|_| ())
+    }
+
+    async fn result(&self, task: &TaskId) -> Result<Option<TaskResult>, Error> {
+        let bus = &self.context.bus;
+        let subject = bus.namespace().result(&self.plan.query_id, task);
+        match bus.last(Stream::Results, &subject).await? {
+            Some(stored) => bus.decode_stored(&stored).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -77,6 +77,11 @@ impl<T> Turns<T> {
         self.clients.values().flat_map(|client| client.waiting.values())
     }
 
+    /// The same, to note something about them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.clients.values_mut().flat_map(|client| client.waiting.values_mut())
+    }
+
     /// A query of `client` waits. `sequence` tells which of two is older; one that waits already is replaced and given back.
     pub fn add(&mut self, client: &str, priority: u8, sequence: u64, item: T) -> Option<T> {
         let place = Place {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use axon_protocol::{
     Answer, AnswerStatus, AspectFindings, Author, ExecutionPlan, Finding, MergedFinding, MissingPart, QualityMetrics,
-    StopReason, TaskResult, TaskStatus, Usage, to_markdown,
+    StopReason, TaskId, TaskResult, TaskStatus, Usage, to_markdown,
 };
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -17,7 +17,9 @@ pub struct Known<'a> {
     pub plan: &'a ExecutionPlan,
     /// The results that could be read.
     pub results: &'a [TaskResult],
-    /// The tasks without one.
+    /// The tasks whose results could not be read, and why.
+    pub unread: Vec<(TaskId, String)>,
+    /// The tasks without a result.
     pub missing: Vec<MissingPart>,
     /// Why the work stopped.
     pub stop_reason: StopReason,
@@ -34,22 +36,18 @@ pub fn answer(known: Known<'_>, now: DateTime<Utc>) -> Answer {
     let Known {
         plan,
         results,
+        unread,
         mut missing,
         stop_reason,
         retries,
         second_executions,
         note,
     } = known;
+    missing.extend(unread.into_iter().map(|(task, why)| missing_part(plan, &task, why)));
     for result in results.iter().filter(|result| result.status != TaskStatus::Complete) {
-        let aspect = plan.task_delegations.iter().find(|task| task.task_id == result.task_id);
-        missing.push(MissingPart {
-            task_id: result.task_id.clone(),
-            aspect: aspect.map(|task| task.aspect.clone()).unwrap_or_default(),
-            reason: result
-                .reason
-                .clone()
-                .unwrap_or_else(|| "it did not end completely".to_owned()),
-        });
+        let why = result.reason.clone();
+        let why = why.unwrap_or_else(|| "it did not end completely".to_owned());
+        missing.push(missing_part(plan, &result.task_id, why));
     }
     let completed = results
         .iter()
@@ -101,6 +99,15 @@ pub fn answer(known: Known<'_>, now: DateTime<Utc>) -> Answer {
     answer.author = Author::Lead;
     answer.text = to_markdown(&answer, plan.query.output_format);
     answer
+}
+
+fn missing_part(plan: &ExecutionPlan, task_id: &TaskId, reason: String) -> MissingPart {
+    let task = plan.task_delegations.iter().find(|task| task.task_id == *task_id);
+    MissingPart {
+        task_id: task_id.clone(),
+        aspect: task.map(|task| task.aspect.clone()).unwrap_or_default(),
+        reason,
+    }
 }
 
 fn by_aspect(plan: &ExecutionPlan, results: &[TaskResult]) -> Vec<AspectFindings> {

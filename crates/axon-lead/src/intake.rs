@@ -5,19 +5,18 @@ use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Delivery, Error, LongPull};
 use axon_protocol::{PRIORITY_DEFAULT, Query, QueryId, Stream, header};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
-use crate::allocation::timeout_ms_min;
+use crate::allocation::{deadlines, timeout_ms_min};
 use crate::config::Config;
+use crate::due::{Due, Need, Prospect};
 use crate::fairness::{Charge, Turn, Turns, surplus};
 
 /// Most queries of one request: several leads that ask at once get their parts by turns.
 const REQUEST_MAX: usize = 64;
 /// Bytes of waiting queries from which on no more are leased than can be run.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Share of its time, as a divisor, that a query must have left to be worked on: with less it is begun out of turn.
-const URGENT_DIVISOR: i32 = 3;
 /// Share of the room, as a divisor, that urgent queries may take beyond it.
 const URGENT_ROOM_DIVISOR: usize = 4;
 /// Queries whose deadline passed while they waited that are answered at once. Each costs a few small messages.
@@ -60,8 +59,7 @@ pub(crate) struct Running {
 struct Waiting {
     delivery: Delivery,
     id: Option<QueryId>,
-    deadline: DateTime<Utc>,
-    urgent_at: DateTime<Utc>,
+    due: Due,
 }
 
 /// Whether more queries are asked for.
@@ -83,7 +81,8 @@ pub(crate) struct Intake {
     bytes: usize,
     room: usize,
     leased_max: usize,
-    shortest: TimeDelta,
+    /// What a query has at least that names no deadline, in milliseconds.
+    timeout_ms_min: u64,
     /// By lane.
     running: [usize; 3],
 }
@@ -98,7 +97,7 @@ impl Intake {
             bytes: 0,
             room,
             leased_max: config.max_leased_queries.max(room),
-            shortest: TimeDelta::milliseconds(i64::try_from(timeout_ms_min(config)).unwrap_or(i64::MAX / 4)),
+            timeout_ms_min: timeout_ms_min(config),
             running: [0; 3],
         })
     }
@@ -154,19 +153,18 @@ impl Intake {
             let charge = self.turns.begin(&client);
             return Some(self.begin(delivery, id, charge, Lane::Turn));
         }
-        // One that cannot be read waits like any other, to be refused when its turn comes.
+        // One that cannot be read waits like any other, to be refused when its turn comes. One that only refers to its
+        // payload is not fetched before that has to be known.
         let query = Query::parse(&delivery.headers(), delivery.payload()).ok();
         let query = query.as_ref().map(|(query, _)| query);
-        let time = query
-            .and_then(|query| query.deadline_s)
-            .and_then(|seconds| TimeDelta::try_seconds(i64::try_from(seconds).ok()?))
-            .unwrap_or(self.shortest);
-        let deadline = delivery.stored_at + time;
+        let accepted_at = delivery.stored_at;
+        let due_after = |timeout_ms: u64| deadlines(accepted_at, timeout_ms, 0.0).answer;
+        let named = query.and_then(|query| query.deadline_s);
+        let named = named.map(|seconds| due_after(seconds.saturating_mul(1000)));
         let priority = query.map_or(PRIORITY_DEFAULT, Query::priority);
         let waiting = Waiting {
             id,
-            deadline,
-            urgent_at: deadline - time / URGENT_DIVISOR,
+            due: Due::new(accepted_at, named, due_after(self.timeout_ms_min)),
             delivery,
         };
         self.bytes += waiting.bytes();
@@ -183,10 +181,9 @@ impl Intake {
             return None;
         }
         let turn = self.turns.take()?;
-        let lane = if turn.item.deadline <= now {
-            Lane::Expired
-        } else {
-            Lane::Turn
+        let lane = match turn.item.due.need(now) {
+            Need::Answer => Lane::Expired,
+            _ => Lane::Turn,
         };
         Some(self.begin_waiting(turn, lane))
     }
@@ -194,16 +191,18 @@ impl Intake {
     /// The queries that cannot wait for their turn: their deadline is near or has passed.
     pub(crate) fn out_of_turn(&mut self, now: DateTime<Utc>) -> Vec<Start> {
         let room = |used: usize, most: usize| most.saturating_sub(used);
+        let needs =
+            |need: Need| move |waiting: &Waiting| (waiting.due.need(now) == need).then_some(waiting.due.order());
         let expired = self.turns.take_first_by(
             room(self.running[Lane::Expired as usize], EXPIRED_MAX),
-            |waiting: &Waiting| (waiting.deadline <= now).then_some(waiting.deadline),
+            needs(Need::Answer),
         );
         let urgent = self.turns.take_first_by(
             room(
                 self.running[Lane::Urgent as usize],
                 self.room.div_ceil(URGENT_ROOM_DIVISOR),
             ),
-            |waiting| (waiting.urgent_at <= now && waiting.deadline > now).then_some(waiting.deadline),
+            needs(Need::Begin),
         );
         let expired = expired.into_iter().map(|turn| (turn, Lane::Expired));
         let urgent = urgent.into_iter().map(|turn| (turn, Lane::Urgent));
@@ -211,6 +210,27 @@ impl Intake {
             .chain(urgent)
             .map(|(turn, lane)| self.begin_waiting(turn, lane))
             .collect()
+    }
+
+    /// Up to `limit` queries of which it has to be found out when they are due. They go on waiting meanwhile.
+    pub(crate) fn unknown(&mut self, limit: usize, now: DateTime<Utc>) -> Vec<Delivery> {
+        self.turns
+            .iter_mut()
+            .filter(|waiting| waiting.due.need(now) == Need::Prospect)
+            .take(limit)
+            .map(|waiting| {
+                waiting.due.sought(now);
+                waiting.delivery.clone()
+            })
+            .collect()
+    }
+
+    /// It was found out when the query with this sequence is due.
+    pub(crate) fn found(&mut self, sequence: u64, prospect: Prospect) {
+        // Its turn may have come meanwhile.
+        if let Some(waiting) = self.turns.iter_mut().find(|one| one.delivery.sequence == sequence) {
+            waiting.due.found(prospect);
+        }
     }
 
     /// A query that waits and was cancelled is answered now.

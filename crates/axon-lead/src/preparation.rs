@@ -25,14 +25,40 @@ pub(crate) struct Prepared {
     pub(crate) plan: ExecutionPlan,
 }
 
-/// Plans a query. `trial` is what it drew, where something else than the best may be tried. The error is for its asker and says what to do.
+/// Why a query was not planned.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unprepared {
+    /// It cannot be. This is for its asker, and says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// NATS failed meanwhile, and it may be planned later.
+    #[error(transparent)]
+    Bus(Error),
+}
+
+impl From<Error> for Unprepared {
+    fn from(error: Error) -> Self {
+        match error.is_transient() {
+            true => Self::Bus(error),
+            false => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<String> for Unprepared {
+    fn from(message: String) -> Self {
+        Self::Refused(message)
+    }
+}
+
+/// Plans a query. `trial` is what it drew, where something else than the best may be tried.
 pub(crate) async fn prepare(
     context: &Arc<Context>,
     query: &Query,
     id: &QueryId,
     accepted_at: DateTime<Utc>,
     trial: Option<Trial>,
-) -> Result<Prepared, String> {
+) -> Result<Prepared, Unprepared> {
     let plan = if let Some(replay) = &query.replay {
         let recorded = recorded(context, &replay.of).await?;
         planning::replayed(recorded, query, id, &context.config, accepted_at)
@@ -47,26 +73,29 @@ pub(crate) async fn prepare(
         Err(problems) => problems,
     };
     let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    Err(format!("The plan cannot be carried out: {}.", list.join("; ")))
+    Err(format!("The plan cannot be carried out: {}.", list.join("; ")).into())
 }
 
 /// The plan of a query that is to be repeated.
-async fn recorded(context: &Context, of: &QueryId) -> Result<ExecutionPlan, String> {
-    let unread = |error: Error| format!("The plan of query {of} cannot be read: {error}.");
+async fn recorded(context: &Context, of: &QueryId) -> Result<ExecutionPlan, Unprepared> {
+    let unread = |error: Error| match Unprepared::from(error) {
+        Unprepared::Refused(error) => format!("The plan of query {of} cannot be read: {error}.").into(),
+        passing => passing,
+    };
     let record = context.bus.table::<PlanRecord>(Bucket::Plans).get(of.as_str()).await;
     let record = record.map_err(unread)?.and_then(|entry| entry.value);
     let Some(stored) = record.and_then(|record| record.plan) else {
-        return Err(format!(
+        return Err(Unprepared::Refused(format!(
             "Query {of} has no recorded plan: it was refused or forgotten, or is too long ago. Ask it as a new query."
-        ));
+        )));
     };
     let plan = context.bus.load(stored).await.map_err(unread)?;
     match plan.is_followable() {
         true => Ok(plan),
-        false => Err(format!(
+        false => Err(Unprepared::Refused(format!(
             "The plan of query {of} has version {}, which this lead does not follow: ask it as a new query.",
             plan.version
-        )),
+        ))),
     }
 }
 
@@ -90,21 +119,19 @@ async fn plan(
     id: &QueryId,
     accepted_at: DateTime<Utc>,
     trial: Option<Trial>,
-) -> Result<ExecutionPlan, String> {
+) -> Result<ExecutionPlan, Unprepared> {
     let Some(workspace) = query.workspace.clone() else {
-        return Err(
-            "The query names no workspace and the fleet has none configured: ask with `--workspace DIR`, or set \
-                    `lead.workspace` to the digest of a stored one."
-                .to_owned(),
-        );
+        let message = "The query names no workspace and the fleet has none configured: ask with `--workspace DIR`, or set \
+                       `lead.workspace` to the digest of a stored one.";
+        return Err(Unprepared::Refused(message.to_owned()));
     };
     let view = context.view(&workspace).await?;
     let (context, query, id) = (context.clone(), query.clone(), id.clone());
     // Beside the loop: it takes milliseconds, in which leases have to be renewed.
     let composing = move || compose(&context, &query, &id, workspace, &view, accepted_at, trial);
     match tokio::task::spawn_blocking(composing).await {
-        Ok(plan) => plan,
-        Err(error) => Err(format!("The planning broke off: {error}.")),
+        Ok(plan) => Ok(plan?),
+        Err(error) => Err(Unprepared::Refused(format!("The planning broke off: {error}."))),
     }
 }
 

@@ -14,11 +14,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use crate::allocation::{deadlines, timeout_ms_max};
 use crate::context::{Claim, Context};
+use crate::due::Prospect;
 use crate::execution::{Ended, Run, lease_until, unreadable_answer};
 use crate::notice::outline;
 use crate::outcome::{count, remember};
-use crate::preparation::{Prepared, prepare, revise};
+use crate::preparation::{Prepared, Unprepared, prepare, revise};
 use crate::strategy::Trial;
 
 /// How long the answer to a query without a plan may take to be written.
@@ -35,7 +37,7 @@ pub(crate) async fn work(context: Arc<Context>, delivery: Delivery) -> Result<()
         Err(refusal) => return refuse(&context, &delivery, refusal).await,
     };
     let now = Utc::now();
-    let until = lease_until(longest_deadline(&context, &query.query, &delivery), now);
+    let until = lease_until(due_at_last(&context, &query.query, delivery.stored_at.max(now)), now);
     let answer = match delivery
         .hold(Stream::Queries, until, answer(&context, &delivery, &query))
         .await
@@ -184,7 +186,11 @@ async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Inc
     let trial = Trial::of(&incoming.id, context.config.trial_share);
     let plan = match prepare(context, &incoming.query, &incoming.id, delivery.stored_at, Some(trial)).await {
         Ok(Prepared { plan }) => plan,
-        Err(message) => return refused_answer(context, delivery, incoming, &table, message).await,
+        // It comes again, as long as there is time.
+        Err(Unprepared::Bus(error)) if Utc::now() < due_at_last(context, &incoming.query, delivery.stored_at) => {
+            return Err(error);
+        }
+        Err(error) => return refused_answer(context, delivery, incoming, &table, error.to_string()).await,
     };
     // Whoever has an earlier plan pays for none.
     let plan = match context.planner.is_some() && planned(&table, &incoming.id).await?.is_none() {
@@ -505,13 +511,33 @@ async fn reply(context: &Context, delivery: &Delivery, answer: &Answer, format: 
     }
 }
 
-/// The latest moment at which a query may still be worked on, before its plan tells exactly.
-fn longest_deadline(context: &Context, query: &Query, delivery: &Delivery) -> DateTime<Utc> {
-    let longest_ms = crate::allocation::timeout_ms_max(&context.config);
-    let timeout_ms = query
-        .deadline_s
-        .map_or(longest_ms, |seconds| seconds.saturating_mul(1000));
-    delivery.stored_at.max(Utc::now()) + TimeDelta::milliseconds(i64::try_from(timeout_ms).unwrap_or(i64::MAX / 4))
+/// When a query that has been there since then is due at the latest, before its plan tells exactly.
+fn due_at_last(context: &Context, query: &Query, since: DateTime<Utc>) -> DateTime<Utc> {
+    let timeout_ms = match query.deadline_s {
+        Some(seconds) => seconds.saturating_mul(1000),
+        None => timeout_ms_max(&context.config),
+    };
+    deadlines(since, timeout_ms, 0.0).answer
+}
+
+/// When a query that waits for its turn is due: as it says itself, as its plan does if it was begun before, or as the plan
+/// does that it would get now.
+pub(crate) async fn prospect(context: &Arc<Context>, delivery: &Delivery) -> Result<Prospect, Error> {
+    let Ok(Incoming { id, query, .. }) = read(context, delivery).await? else {
+        return Ok(Prospect::Refused);
+    };
+    if query.deadline_s.is_some() {
+        return Ok(Prospect::At(due_at_last(context, &query, delivery.stored_at)));
+    }
+    let record = planned(&context.bus.table(Bucket::Plans), &id).await?;
+    if let Some(begun) = record.and_then(|record| record.plan) {
+        return Ok(Prospect::At(context.bus.load(begun).await?.deadline));
+    }
+    match prepare(context, &query, &id, delivery.stored_at, None).await {
+        Ok(Prepared { plan }) => Ok(Prospect::At(plan.deadline)),
+        Err(Unprepared::Refused(_)) => Ok(Prospect::Refused),
+        Err(Unprepared::Bus(error)) => Err(error),
+    }
 }
 
 /// Answers a query whose deadline passed while it waited for its turn. One that was begun or answered before is worked on

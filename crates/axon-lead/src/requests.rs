@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::context::Context;
-use crate::preparation::prepare;
+use crate::preparation::{Unprepared, prepare};
 
 /// Requests served at once; more are refused.
 const REQUESTS_MAX: usize = 1024;
@@ -85,7 +85,8 @@ async fn plan(context: &Arc<Context>, request: &Request) {
     // Nothing is learnt from a plan that nobody follows, so it tries nothing.
     match prepare(context, &query, &QueryId::generate(), Utc::now(), None).await {
         Ok(prepared) => reply(request, format, &prepared.plan).await,
-        Err(message) => refuse(request, 422, &message).await,
+        Err(Unprepared::Refused(message)) => refuse(request, 422, &message).await,
+        Err(Unprepared::Bus(error)) => refuse(request, 503, &error.to_string()).await,
     }
 }
 

@@ -9,18 +9,21 @@ use anyhow::Context as _;
 use axon_bus::{Bus, Delivery, Error, Routes, Subscription};
 use axon_memory::{Episodes, Patterns, Strategies};
 use axon_model::{FleetPauses, LanguageModel};
-use axon_protocol::{AgentType, Bucket, Control, Digest, Heartbeat, LeadId, QueryId, Stream, WorkerState};
-use axon_service::{Health, RegistryConfig, metrics as names, process};
-use chrono::{DateTime, Utc};
+use axon_protocol::{Control, Digest, LeadId, QueryId, Stream};
+use axon_service::{Health, RegistryConfig, metrics as names};
+use chrono::Utc;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::{Id, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::allocation::class_limits;
 use crate::config::PlanBy;
 use crate::context::{Context, Held, Manifests};
+use crate::due::Prospect;
 use crate::fleet::Fleet;
+use crate::heartbeat::{Business, HEARTBEAT, Pulse};
 use crate::intake::{Intake, Lane, Running, Start};
 use crate::overseer::Overseer;
 use crate::planner::Planner;
@@ -28,12 +31,13 @@ use crate::shelf::Shelf;
 use crate::strategy::Library;
 use crate::{Options, advisories, learning, letters, overseer, query, recorder, requests};
 
-/// How often a lead writes its heartbeat.
-const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How often it is looked for queries that wait and cannot wait any longer.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the leases of waiting queries are renewed: three times in the length of one.
 const RENEW: Duration = Duration::from_secs(3);
+/// Waiting queries of which it is found out at once when they are due, and how long that may take.
+const PROSPECTS_MAX: usize = 8;
+const PROSPECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the state of the queues is read.
 const QUEUE_POLL: Duration = Duration::from_secs(10);
 /// Cancellations that may wait to be looked at by a running query.
@@ -59,6 +63,8 @@ pub struct Lead {
 enum Event {
     Query(Delivery),
     Ended(Id),
+    /// When a waiting query is due, by its sequence; nothing where that was not to be found out.
+    Found(Option<(u64, Prospect)>),
     Control(Delivery),
     Beat,
     Poll,
@@ -71,6 +77,7 @@ struct State {
     intake: Intake,
     queries: JoinSet<()>,
     running: HashMap<Id, Running>,
+    prospects: JoinSet<Option<(u64, Prospect)>>,
     /// Cancelled when running queries have to be given up, after the time they had to finish.
     give_up: CancellationToken,
     control: Subscription,
@@ -78,7 +85,6 @@ struct State {
     poll: tokio::time::Interval,
     look: tokio::time::Interval,
     renew: tokio::time::Interval,
-    started_at: DateTime<Utc>,
     done: u64,
 }
 
@@ -152,15 +158,16 @@ impl Lead {
             intake: Intake::open(&context.bus, &context.config).await?,
             queries: JoinSet::new(),
             running: HashMap::new(),
+            prospects: JoinSet::new(),
             give_up: CancellationToken::new(),
             control: context.bus.subscribe(control_subjects(&context.bus)).await?,
-            beat: tokio::time::interval(HEARTBEAT),
-            poll: tokio::time::interval(QUEUE_POLL),
-            look: tokio::time::interval(LOOK),
-            renew: tokio::time::interval(RENEW),
-            started_at: Utc::now(),
+            beat: every(HEARTBEAT),
+            poll: every(QUEUE_POLL),
+            look: every(LOOK),
+            renew: every(RENEW),
             done: 0,
         };
+        let mut pulse = Pulse::new(context.clone(), health.clone(), metrics_address);
         health.set_ready("pulling", true);
         loop {
             match next_event(&mut state, &stop).await {
@@ -177,16 +184,23 @@ impl Lead {
                         }
                     }
                 }
+                Event::Found(found) => {
+                    if let Some((sequence, prospect)) = found {
+                        state.intake.found(sequence, prospect);
+                    }
+                    state.find_out(&context);
+                }
                 Event::Control(message) => {
                     let cancelled = hear(&context, &message, &stop).await;
                     let start = cancelled.and_then(|id| state.intake.cancelled(&id));
                     state.begin(&context, start);
                 }
-                Event::Beat => beat(&context, &state, &metrics_address, WorkerState::Idle, &health).await,
+                Event::Beat => pulse.beat(state.business()),
                 Event::Poll => poll(&context).await,
                 Event::Look => {
                     let urgent = state.intake.out_of_turn(Utc::now());
                     state.begin(&context, urgent);
+                    state.find_out(&context);
                     let free = context.fleet.free_for_queries(context.id.as_str());
                     state.intake.share(free, Instant::now()).await;
                 }
@@ -200,11 +214,11 @@ impl Lead {
             metrics::gauge!(names::QUERIES_WAITING).set(state.intake.waiting() as f64);
         }
         health.set_ready("pulling", false);
-        beat(&context, &state, &metrics_address, WorkerState::Draining, &health).await;
-        drain(state, drain_timeout).await;
+        drain(state, &mut pulse, drain_timeout).await;
         background.shutdown().await;
-        let registry = context.bus.table::<Heartbeat>(Bucket::Registry);
-        let _ = registry.delete(&format!("lead.{}", context.id)).await;
+        if let Err(error) = pulse.stop().await {
+            debug!(%error, "cannot leave the registry, the entry expires");
+        }
         // The last sender goes with the context; what is still counted is written before the process ends.
         drop(context);
         let _ = tokio::time::timeout(drain_timeout, counting).await;
@@ -219,6 +233,31 @@ impl State {
             self.running.insert(self.queries.spawn(work).id(), running);
         }
     }
+
+    /// Begins to find out when waiting queries are due of which that has to be known now.
+    fn find_out(&mut self, context: &Arc<Context>) {
+        let limit = PROSPECTS_MAX.saturating_sub(self.prospects.len());
+        for delivery in self.intake.unknown(limit, Utc::now()) {
+            self.prospects.spawn(prospect(context.clone(), delivery));
+        }
+    }
+
+    fn business(&self) -> Business {
+        Business {
+            running: self.queries.len(),
+            room: self.intake.room(),
+            waiting: self.intake.waiting(),
+            done: self.done,
+            draining: false,
+        }
+    }
+}
+
+/// A clock that leaves out what it missed: a loop that was kept from its work must not do it several times over.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 async fn next_event(state: &mut State, stop: &CancellationToken) -> Event {
@@ -232,6 +271,12 @@ async fn next_event(state: &mut State, stop: &CancellationToken) -> Event {
                 error.id()
             }
         }),
+        Some(found) = state.prospects.join_next(), if !state.prospects.is_empty() => {
+            Event::Found(found.unwrap_or_else(|error| {
+                warn!(%error, "finding out when a query is due panicked, it is tried again");
+                None
+            }))
+        }
         Some(message) = state.control.next() => Event::Control(message),
         _ = state.beat.tick() => Event::Beat,
         _ = state.poll.tick() => Event::Poll,
@@ -262,22 +307,60 @@ async fn work(context: Arc<Context>, delivery: Delivery, lane: Lane, give_up: Ca
     }
 }
 
-async fn drain(state: State, drain_timeout: Duration) {
+/// When a query that waits is due, if that can be told now.
+async fn prospect(context: Arc<Context>, delivery: Delivery) -> Option<(u64, Prospect)> {
+    let sequence = delivery.sequence;
+    match tokio::time::timeout(PROSPECT_TIMEOUT, query::prospect(&context, &delivery)).await {
+        Ok(Ok(prospect)) => Some((sequence, prospect)),
+        // Working on it will say what is wrong.
+        Ok(Err(error)) if !error.is_transient() => Some((sequence, Prospect::Refused)),
+        Ok(Err(error)) => {
+            debug!(sequence, %error, "cannot find out now when a query is due");
+            None
+        }
+        Err(_) => {
+            debug!(sequence, "finding out when a query is due takes too long");
+            None
+        }
+    }
+}
+
+/// Takes nothing more, lets what runs finish for a while, and hands back what does not. Until then it beats, because whoever
+/// is silent is taken for dead.
+async fn drain(state: State, pulse: &mut Pulse, drain_timeout: Duration) {
+    let mut business = Business {
+        waiting: 0,
+        draining: true,
+        ..state.business()
+    };
     let State {
         intake,
         mut queries,
         give_up,
+        mut beat,
+        prospects,
         ..
     } = state;
-    let handed_back = intake.close().await;
-    info!(running = queries.len(), handed_back, "draining");
-    let finish = async { while queries.join_next().await.is_some() {} };
-    if tokio::time::timeout(drain_timeout.mul_f64(FINISH_SHARE), finish)
-        .await
-        .is_err()
-    {
-        give_up.cancel();
-        while queries.join_next().await.is_some() {}
+    drop(prospects);
+    beat.reset_immediately();
+    let mut closing = std::pin::pin!(intake.close());
+    let mut closed = false;
+    let mut last_moment = std::pin::pin!(tokio::time::sleep(Duration::MAX));
+    while !closed || !queries.is_empty() {
+        tokio::select! {
+            biased;
+            _ = beat.tick() => {
+                business.running = queries.len();
+                pulse.beat(business);
+            }
+            handed_back = &mut closing, if !closed => {
+                closed = true;
+                info!(running = queries.len(), handed_back, "draining");
+                last_moment.set(tokio::time::sleep(drain_timeout.mul_f64(FINISH_SHARE)));
+            }
+            Some(_) = queries.join_next(), if !queries.is_empty() => {}
+            () = &mut last_moment, if closed && !give_up.is_cancelled() => give_up.cancel(),
+        }
     }
 }
 
@@ -344,46 +427,6 @@ async fn hear(context: &Context, message: &Delivery, stop: &CancellationToken) -
         Err(error) => warn!(subject = message.subject(), %error, "left out a control message that cannot be read"),
     }
     None
-}
-
-async fn beat(context: &Context, state: &State, metrics_address: &str, quiet: WorkerState, health: &Health) {
-    let connected = context.bus.connection().borrow().connected;
-    health.set_ready("nats", connected);
-    context.fleet.publish_metrics();
-    let Ok(agent_type) = AgentType::new("lead") else { return };
-    let (room, used) = (state.intake.room(), state.queries.len());
-    let busy = quiet == WorkerState::Idle && used > 0;
-    let heartbeat = Heartbeat {
-        id: context.id.to_string(),
-        role: "lead".to_owned(),
-        agent_type,
-        capabilities: std::collections::BTreeSet::new(),
-        slots_total: u32::try_from(room).unwrap_or(u32::MAX),
-        slots_used: u32::try_from(used).unwrap_or(u32::MAX),
-        load: used as f64 / room as f64,
-        state: if busy { WorkerState::Busy } else { quiet },
-        succeeded: state.done,
-        failed: 0,
-        pid: std::process::id(),
-        host: process::hostname(),
-        metrics: metrics_address.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: state.started_at,
-        at: Utc::now(),
-        pause: None,
-        waiting: u32::try_from(state.intake.waiting()).unwrap_or(u32::MAX),
-        wanted: context.overseer.wanted(),
-    };
-    if !connected {
-        return;
-    }
-    let table = context.bus.table::<Heartbeat>(Bucket::Registry);
-    let key = format!("lead.{}", context.id);
-    match tokio::time::timeout(HEARTBEAT, table.put(&key, &heartbeat)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => warn!(%error, "cannot write the heartbeat"),
-        Err(_) => warn!("writing the heartbeat takes too long"),
-    }
 }
 
 /// Reads how the work queues stand: the age of the oldest message nobody has finished.

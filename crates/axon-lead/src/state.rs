@@ -258,7 +258,10 @@ impl Execution {
                     Progress::Waiting { not_before } => not_before,
                     _ => None,
                 });
+                // Where no place is free, time makes none: a task that ends does.
+                let any_free = self.free_places() > 0;
                 retry
+                    .filter(|_| any_free)
                     .chain(self.inspect_at())
                     .chain([self.tasks_deadline, self.reconcile_at])
                     .min()
@@ -422,9 +425,14 @@ impl Execution {
         }
     }
 
-    fn dispatch_ready(&mut self, now: DateTime<Utc>, effects: &mut Vec<Effect>) {
+    /// Tasks that may be queued beside those that are.
+    fn free_places(&self) -> usize {
         let running = self.tasks.iter().filter(|task| task.is_queued()).count();
-        let room = self.max_parallel.saturating_sub(running);
+        self.max_parallel.saturating_sub(running)
+    }
+
+    fn dispatch_ready(&mut self, now: DateTime<Utc>, effects: &mut Vec<Effect>) {
+        let room = self.free_places();
         let ready: Vec<usize> = self
             .order
             .iter()

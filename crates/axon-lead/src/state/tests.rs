@@ -237,6 +237,33 @@ fn a_cancelled_query_that_had_not_begun_synthesizes_at_once() {
 }
 
 #[test]
+fn a_task_that_could_not_be_queued_waits_for_a_free_place_and_not_for_the_clock() {
+    let failed = |index: usize| Event::DispatchFailed {
+        task: id(index),
+        reason: "away".to_owned(),
+        permanent: false,
+    };
+    let mut machine = check(
+        machine(&[&[], &[]], 1),
+        &[
+            (0, Event::Begin, &[dispatched(&[0])]),
+            // It cannot be queued now, and the other one takes its place.
+            (10, failed(0), &[dispatched(&[1])]),
+        ],
+    );
+    assert_eq!(machine.wake_at(), at(2_000), "not at 510, when nothing could be done");
+    assert_eq!(machine.handle(failed(1), at(600)), [dispatched(&[0])]);
+    assert_eq!(machine.wake_at(), at(2_000));
+    assert_eq!(machine.handle(failed(0), at(700)), []);
+    assert_eq!(
+        machine.wake_at(),
+        at(1_100),
+        "when the first of both may be tried again"
+    );
+    assert_eq!(machine.handle(Event::Tick, at(1_100)), [dispatched(&[1])]);
+}
+
+#[test]
 fn without_a_synthesizer_the_lead_answers_itself() {
     let mut machine = check(
         machine(&[&[]], 9),
