@@ -149,7 +149,7 @@ fn compose(
         shape: analysis.shape,
         ruled: analysis.complexity,
     };
-    if let Some(prediction) = context.episodes.predict(&traits) {
+    if let Some(prediction) = context.episodes.predict(id, &traits) {
         take_experience(&mut analysis, &prediction);
     }
     let recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);

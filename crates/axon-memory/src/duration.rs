@@ -82,7 +82,7 @@ impl DurationModel {
             return;
         };
         let (values, truth) = (planned.values(), episode.duration_ms.max(1.0).ln());
-        if held_back(episode) {
+        if held_back(&episode.query_id) {
             if let Some((_, mean)) = self.means.get(&episode.strategy).filter(|_| self.trained > 0) {
                 if self.judged.len() == JUDGED_MAX {
                     self.judged.pop_front();

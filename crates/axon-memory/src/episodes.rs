@@ -100,8 +100,8 @@ impl Episodes {
     }
 
     /// What experience says of the complexity of a query, once it says more than the rules.
-    pub fn predict(&self, traits: &Traits<'_>) -> Option<Prediction> {
-        self.learnt().predictor.predict(traits)
+    pub fn predict(&self, query: &QueryId, traits: &Traits<'_>) -> Option<Prediction> {
+        self.learnt().predictor.predict(query, traits)
     }
 
     /// What experience says of the duration of a query, once it says more than the mean of its strategy.
