@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axon_bus::{Bus, Entry, Error, Table};
-use axon_protocol::{Bucket, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{Bucket, CountedGroup, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
 use serde_json::Value;
 use tracing::warn;
 
@@ -100,28 +100,40 @@ impl Strategies {
         follow(&self.table, apply).await;
     }
 
-    /// Counts applications, one compare-and-set a strategy.
-    pub async fn record(&self, applications: &[Application]) -> Result<(), Error> {
-        let mut by_name: BTreeMap<&str, Vec<&Application>> = BTreeMap::new();
-        for application in applications {
-            by_name.entry(&application.strategy).or_default().push(application);
+    /// Counts applications, one compare-and-set a strategy, and takes out those that are counted: after an error the others
+    /// are left, to be given again as the same group. What was written although its acknowledgement was lost counts once.
+    pub async fn record(&self, group: &CountedGroup, applications: &mut Vec<Application>) -> Result<(), Error> {
+        let mut by_name: BTreeMap<String, Vec<Application>> = BTreeMap::new();
+        for application in applications.drain(..) {
+            let name = application.strategy.clone();
+            by_name.entry(name).or_default().push(application);
         }
-        for (name, group) in by_name {
-            let key = format!("{STATISTICS}{name}");
-            self.table
-                .modify(&key, |current| {
-                    // Statistics that cannot be read are of no use to anybody: counting starts again.
-                    let mut statistics: StrategyStatistics = current
-                        .and_then(|value| serde_json::from_value(value).ok())
-                        .unwrap_or_default();
-                    for one in &group {
-                        statistics.record(one.success, one.duration_ms, one.cost_cents, one.quality);
-                    }
-                    serde_json::to_value(statistics).ok()
-                })
-                .await?;
+        let mut failed = None;
+        for (name, same) in by_name {
+            if let Err(error) = self.record_of(&name, group, &same).await {
+                applications.extend(same);
+                failed = Some(error);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn record_of(&self, name: &str, group: &CountedGroup, applications: &[Application]) -> Result<(), Error> {
+        self.table
+            .modify(&format!("{STATISTICS}{name}"), |current| {
+                // Statistics that cannot be read are of no use to anybody: counting starts again.
+                let mut statistics: StrategyStatistics = current
+                    .and_then(|value| serde_json::from_value(value).ok())
+                    .unwrap_or_default();
+                if !statistics.begin_group(group) {
+                    return None;
+                }
+                for one in applications {
+                    statistics.record(one.success, one.duration_ms, one.cost_cents, one.quality);
+                }
+                serde_json::to_value(statistics).ok()
+            })
+            .await
     }
 }
 
