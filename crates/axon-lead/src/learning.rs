@@ -40,6 +40,9 @@ pub(crate) async fn run(context: Arc<Context>) {
         let Some(generation) = context.episodes.generation() else {
             continue;
         };
+        if !context.patterns.is_loaded() {
+            continue;
+        }
         let (bad, now) = (marked_bad(&context), Utc::now());
         let from = (generation, bad.len());
         if last

@@ -11,7 +11,7 @@ mod strategies;
 mod working;
 
 pub use duration::{DurationModel, Expectation, Planned};
-pub use episodes::Episodes;
+pub use episodes::{Episodes, OWN_PLAN};
 pub use patterns::{Corpus, PATTERNS_MAX, PatternBook, Patterns, Tally, is_of_kind, mine};
 pub use predictor::{ClassLimits, DEFAULT_LIMITS, Prediction, Predictor, Traits, true_complexity};
 pub use recall::EpisodeIndex;

@@ -2,10 +2,13 @@
 //! leads never lose each other's updates.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axon_bus::{Bus, Entry, Error, Table};
-use axon_protocol::{Bucket, CountedGroup, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{
+    Bucket, CountedGroup, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics,
+};
 use serde_json::Value;
 use tracing::warn;
 
@@ -41,6 +44,18 @@ pub struct StrategyBook {
 }
 
 impl StrategyBook {
+    fn of(all: BTreeMap<String, Value>) -> Self {
+        let mut book = Self::default();
+        for (key, value) in all {
+            book.apply(Entry {
+                key,
+                value: Some(value),
+                revision: 0,
+            });
+        }
+        book
+    }
+
     fn apply(&mut self, entry: Entry<Value>) {
         let Entry { key, value, .. } = entry;
         if let Some(name) = key.strip_prefix(STATISTICS) {
@@ -73,6 +88,7 @@ fn set<T: serde::de::DeserializeOwned>(map: &mut BTreeMap<String, T>, name: &str
 pub struct Strategies {
     table: Table<Value>,
     book: Arc<RwLock<StrategyBook>>,
+    loaded: Arc<AtomicBool>,
 }
 
 impl Strategies {
@@ -81,6 +97,7 @@ impl Strategies {
         Self {
             table: bus.table(Bucket::Strategies),
             book: Arc::default(),
+            loaded: Arc::default(),
         }
     }
 
@@ -96,8 +113,17 @@ impl Strategies {
 
     /// Follows every change for ever; to be run as a task of its own and dropped at the end.
     pub async fn follow(&self) {
-        let apply = |entry| self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
-        follow(&self.table, apply).await;
+        let write = || self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let loaded = |all| {
+            *write() = StrategyBook::of(all);
+            self.loaded.store(true, Ordering::Release);
+        };
+        follow(&self.table, loaded, |entry| write().apply(entry)).await;
+    }
+
+    /// Whether everything that stood in the bucket is known, since [`Strategies::follow`] runs.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
     }
 
     /// Counts applications, one compare-and-set a strategy, and takes out those that are counted: after an error the others
@@ -224,20 +250,13 @@ impl Strategies {
     pub async fn load(&self) -> Result<(), Error> {
         let book = self.read().await?;
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = book;
+        self.loaded.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Reads everything once, for whoever does not follow.
     pub async fn read(&self) -> Result<StrategyBook, Error> {
-        let mut book = StrategyBook::default();
-        for (key, value) in self.table.all().await? {
-            book.apply(Entry {
-                key,
-                value: Some(value),
-                revision: 0,
-            });
-        }
-        Ok(book)
+        Ok(StrategyBook::of(self.table.all().await?))
     }
 
     /// The statistics of one strategy as they stand now.

@@ -1,6 +1,7 @@
 //! `axon memory`: what the fleet remembers of its queries. Recall is the same as a lead's; export and import carry episodes,
 //! patterns, statistics and definitions of strategies to another fleet, where nothing that is known already is replaced.
 
+mod limits;
 mod patterns;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message};
-use axon_memory::{DEFAULT_LIMITS, DurationModel, Episodes, Patterns, Predictor, SharedFacts, Strategies};
+use axon_memory::{DEFAULT_LIMITS, DurationModel, Episodes, OWN_PLAN, Patterns, Predictor, SharedFacts, Strategies};
 use axon_protocol::{
     Bucket, Control, Episode, Format, PatternRecord, PlanRecord, QueryId, Recalled, StrategyDefinition,
     StrategyStatistics, Stream,
@@ -121,10 +122,10 @@ pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<E
 }
 
 async fn list(context: &Context, bus: &Bus, strategy: Option<&str>, limit: usize) -> anyhow::Result<Exit> {
-    let mut episodes = Episodes::new(bus, 0, DEFAULT_LIMITS).latest(EPISODES_MAX).await?;
-    episodes.retain(|episode| strategy.is_none_or(|name| episode.strategy == name));
+    let mut episodes = Episodes::new(bus, 0, DEFAULT_LIMITS)
+        .latest(strategy, limit.min(EPISODES_MAX))
+        .await?;
     episodes.reverse();
-    episodes.truncate(limit);
     if context.json {
         for episode in &episodes {
             output::json_line(episode)?;
@@ -154,11 +155,17 @@ fn episodes_text(episodes: &[Episode], now: DateTime<Utc>) -> String {
     output::table(&["ID", "AGE", "STATUS", "STRATEGY", "TOOK", "QUERY"], &rows)
 }
 
+/// Episodes as a lead with these settings knows them.
+fn episodes_of_a_lead(context: &Context, bus: &Bus) -> Episodes {
+    let lead = &context.lead;
+    Episodes::new(bus, limits::episodes_max(lead), limits::class_limits(lead))
+}
+
 async fn recall(context: &Context, bus: &Bus, query: &str) -> anyhow::Result<Exit> {
     if query.trim().is_empty() {
         return Err(Failure::bad_input("the query is empty: say what you would ask".to_owned()).into());
     }
-    let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
+    let episodes = episodes_of_a_lead(context, bus);
     episodes.read().await?;
     let recalled = episodes.recall(query, None, Utc::now());
     if context.json {
@@ -194,7 +201,7 @@ fn recalled_text(recalled: &[Recalled], now: DateTime<Utc>) -> String {
 }
 
 async fn model(context: &Context, bus: &Bus, limit: usize) -> anyhow::Result<Exit> {
-    let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
+    let episodes = episodes_of_a_lead(context, bus);
     episodes.read().await?;
     let model = episodes.predictor();
     let durations = episodes.durations();
@@ -348,19 +355,18 @@ async fn episodes_of(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Episode>> {
 
 async fn export(context: &Context, bus: &Bus, file: Option<&Path>) -> anyhow::Result<Exit> {
     let book = Strategies::new(bus).read().await?;
-    let episodes = Episodes::new(bus, 0, DEFAULT_LIMITS).latest(EPISODES_MAX).await?;
-    let mut lines: Vec<Line> = book
-        .definitions
-        .into_values()
-        .map(|definition| Line::Definition(Box::new(definition)))
+    let memory = Episodes::new(bus, 0, DEFAULT_LIMITS);
+    // Apart from each other, because those with a plan of their own may be thousands.
+    let mut episodes = memory.latest(Some(OWN_PLAN), EPISODES_MAX).await?;
+    episodes.extend(memory.latest_analysed(EPISODES_MAX).await?);
+    let statistics = book.statistics.into_iter();
+    let mut lines: Vec<Line> = statistics
+        .map(|(strategy, statistics)| Line::Statistics { strategy, statistics })
         .collect();
-    lines.extend(
-        book.statistics
-            .into_iter()
-            .map(|(strategy, statistics)| Line::Statistics { strategy, statistics }),
-    );
     lines.extend(episodes.into_iter().map(|episode| Line::Episode(Box::new(episode))));
-    // After the episodes that they were mined from, so that a lead which reads along finds them confirmed.
+    // After the episodes that they were made and mined from, so that a lead which reads along finds them confirmed.
+    let definitions = book.definitions.into_values();
+    lines.extend(definitions.map(|definition| Line::Definition(Box::new(definition))));
     let patterns = Patterns::new(bus).read().await?.records;
     lines.extend(patterns.into_values().map(|record| Line::Pattern(Box::new(record))));
     let Some(file) = file else {

@@ -6,6 +6,7 @@ mod mine;
 mod tally;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axon_bus::{Bus, Entry, Error, Table};
@@ -102,6 +103,7 @@ fn is_over(current: &PatternRecord, known_to: DateTime<Utc>, now: DateTime<Utc>)
 pub struct Patterns {
     table: Table<PatternRecord>,
     book: Arc<RwLock<PatternBook>>,
+    loaded: Arc<AtomicBool>,
 }
 
 impl Patterns {
@@ -110,6 +112,7 @@ impl Patterns {
         Self {
             table: bus.table(Bucket::Patterns),
             book: Arc::default(),
+            loaded: Arc::default(),
         }
     }
 
@@ -120,8 +123,17 @@ impl Patterns {
 
     /// Follows every change for ever; to be run as a task of its own and dropped at the end.
     pub async fn follow(&self) {
-        let apply = |entry| self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
-        follow(&self.table, apply).await;
+        let write = || self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let loaded = |records| {
+            write().records = records;
+            self.loaded.store(true, Ordering::Release);
+        };
+        follow(&self.table, loaded, |entry| write().apply(entry)).await;
+    }
+
+    /// Whether everything that stood in the bucket is known, since [`Patterns::follow`] runs.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
     }
 
     /// Reads everything once, for whoever does not follow.
