@@ -139,6 +139,40 @@ async fn an_answered_query_is_recalled_by_every_lead_until_it_is_forgotten() {
     drop(lead);
 }
 
+/// How many of the similar queries succeeded, as the reasons of a plan tell.
+async fn succeeded(fleet: &Fleet, workspace: &str) -> Option<(u64, u64)> {
+    let plan = document(&fleet.axon(&["plan", LIKE_IT, "--workspace", workspace, "--json"]).await);
+    let reasons = plan["strategy"]["reasons"].as_array()?.iter().filter_map(Value::as_str);
+    let told = reasons.filter_map(|reason| {
+        let (counts, _) = reason.split_once(" similar queries succeeded")?;
+        let (succeeded, all) = counts.split_once(" of ")?;
+        Some((succeeded.parse().ok()?, all.parse().ok()?))
+    });
+    told.last()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_reader_thinks_of_an_answer_is_recalled_with_it() {
+    let (bed, _bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let workspace = workspace(&fleet);
+    let _fleet = tokio::join!(fleet.lead(), fleet.worker(4), fleet.synthesizer());
+    let asked = fleet
+        .axon(&["ask", QUESTION, "--workspace", &workspace, "--id", "first"])
+        .await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    for (mark, expected) in [(None, 1), (Some("bad"), 0), (Some("good"), 1)] {
+        if let Some(mark) = mark {
+            let marked = document(&fleet.axon(&["feedback", "first", mark, "--json"]).await);
+            assert_eq!(marked["changed"], true, "{marked}");
+        }
+        eventually_true("the plan of a similar query says so", SOON, || async {
+            succeeded(&fleet, &workspace).await == Some((expected, 1))
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_remembered_is_said() {
     let (bed, _bus) = Bed::new().await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axon_bus::{Bus, Entry, Error, Table};
 use axon_protocol::{
-    Bucket, CountedGroup, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics,
+    Bucket, CountedGroup, Episode, Feedback, QueryId, Recalled, StrategyDefinition, StrategyStatistics,
 };
 use serde_json::Value;
 use tracing::warn;
@@ -80,6 +80,14 @@ fn set<T: serde::de::DeserializeOwned>(map: &mut BTreeMap<String, T>, name: &str
             map.insert(name.to_owned(), value);
         }
         Some(Err(error)) => warn!(key, %error, "left out a strategy that cannot be read, the one before stays"),
+    }
+}
+
+/// Takes in what readers think of the answers that are recalled: one that was marked bad is no success.
+pub fn heed_readers(recalled: &mut [Recalled], statistics: &BTreeMap<String, StrategyStatistics>) {
+    for one in recalled {
+        let statistics = statistics.get(&one.strategy);
+        one.success &= !statistics.is_some_and(|statistics| statistics.marked_bad.contains(&one.query_id));
     }
 }
 
@@ -279,6 +287,40 @@ mod tests {
             key: key.to_owned(),
             value,
             revision: 1,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_its_reader_marked_bad_is_recalled_as_no_success() {
+        let id = |id: &str| QueryId::new(id).expect("an id");
+        let recalled = |query: &str, strategy: &str, success: bool| Recalled {
+            query_id: id(query),
+            query: String::new(),
+            strategy: strategy.to_owned(),
+            status: axon_protocol::AnswerStatus::Complete,
+            success,
+            similarity: 1.0,
+            score: 1.0,
+            same_workspace: false,
+            summary: String::new(),
+            places: Vec::new(),
+            duration_ms: 1.0,
+            at: chrono::DateTime::UNIX_EPOCH,
+        };
+        let statistics = StrategyStatistics {
+            marked_bad: vec![id("bad")],
+            ..StrategyStatistics::default()
+        };
+        let statistics = BTreeMap::from([("research".to_owned(), statistics)]);
+        for (query, strategy, success, expected) in [
+            ("bad", "research", true, false),
+            ("good", "research", true, true),
+            ("failed", "research", false, false),
+            ("bad", "testing", true, true),
+        ] {
+            let mut one = [recalled(query, strategy, success)];
+            heed_readers(&mut one, &statistics);
+            assert_eq!(one[0].success, expected, "{query} {strategy}");
         }
     }
 

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message};
-use axon_memory::{DEFAULT_LIMITS, DurationModel, Episodes, OWN_PLAN, Patterns, Predictor, SharedFacts, Strategies};
+use axon_memory::{
+    DEFAULT_LIMITS, DurationModel, Episodes, OWN_PLAN, Patterns, Predictor, SharedFacts, Strategies, heed_readers,
+};
 use axon_protocol::{
     Bucket, Control, Episode, Format, PatternRecord, PlanRecord, QueryId, Recalled, StrategyDefinition,
     StrategyStatistics, Stream,
@@ -167,7 +169,8 @@ async fn recall(context: &Context, bus: &Bus, query: &str) -> anyhow::Result<Exi
     }
     let episodes = episodes_of_a_lead(context, bus);
     episodes.read().await?;
-    let recalled = episodes.recall(query, None, Utc::now());
+    let mut recalled = episodes.recall(query, None, Utc::now());
+    heed_readers(&mut recalled, &Strategies::new(bus).read().await?.statistics);
     if context.json {
         for one in &recalled {
             output::json_line(one)?;
