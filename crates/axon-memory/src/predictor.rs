@@ -23,8 +23,9 @@ const STEP: f64 = 0.3;
 const STEP_HALVED_AFTER: f64 = 1000.0;
 /// Share by which every weight that is touched shrinks with each step, so that chance does not pile up.
 const SHRINK: f64 = 1e-3;
-/// One of so many episodes is held back.
+/// One of so many queries is held back, and which of them.
 const HELD_BACK: u64 = 5;
+const HELD_BACK_PART: u64 = 0;
 /// Latest episodes held back that count, and how many there must be.
 const JUDGED_MAX: usize = 100;
 const JUDGED_MIN: usize = 20;
@@ -199,7 +200,7 @@ impl Predictor {
         let (Some(truth), Some(traits)) = (true_complexity(episode, &self.limits), Traits::of(episode)) else {
             return;
         };
-        if held_back(&episode.query_id) {
+        if held_back(&episode.query_id, HELD_BACK_PART) {
             let (said, _) = self.likeliest(&traits.values());
             if self.judged.len() == JUDGED_MAX {
                 self.judged.pop_front();
@@ -214,7 +215,7 @@ impl Predictor {
     /// held back itself.
     pub fn predict(&self, query: &QueryId, traits: &Traits<'_>) -> Option<Prediction> {
         let (accuracy, rules_accuracy) = self.accuracy()?;
-        if held_back(query) || accuracy <= rules_accuracy {
+        if held_back(query, HELD_BACK_PART) || accuracy <= rules_accuracy {
             return None;
         }
         let (complexity, probability) = self.likeliest(&traits.values());
@@ -295,13 +296,13 @@ impl Predictor {
     }
 }
 
-/// Whether a query is held back: by its id alone, so that every lead holds back the same ones.
-pub(crate) fn held_back(query: &QueryId) -> bool {
+/// Whether a query is one of the fifth with this number: by its id alone, so that every lead holds back the same ones.
+pub(crate) fn held_back(query: &QueryId, part: u64) -> bool {
     // FNV-1a.
     let hash = query.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    hash % HELD_BACK == 0
+    hash % HELD_BACK == part
 }
 
 #[cfg(test)]
@@ -468,7 +469,8 @@ mod tests {
     /// The id of a query that is held back, or of one that is not.
     fn id(held: bool) -> QueryId {
         let mut ids = (0..).map(QueryId::from_sequence);
-        ids.find(|id| held_back(id) == held).expect("there are both")
+        ids.find(|id| held_back(id, HELD_BACK_PART) == held)
+            .expect("there are both")
     }
 
     /// Queries whose true complexity the rules get wrong: they call everything medium.

@@ -218,9 +218,21 @@ impl Strategies {
         Ok(written)
     }
 
-    /// Deletes a definition.
-    pub async fn undefine(&self, name: &str) -> Result<(), Error> {
-        self.table.delete(&format!("{DEFINITIONS}{name}")).await
+    /// Deletes a definition, where the one that stands is still `known`. `false` where somebody changed it.
+    pub async fn undefine(&self, known: &StrategyDefinition) -> Result<bool, Error> {
+        let key = format!("{DEFINITIONS}{}", known.name);
+        let Some(entry) = self.table.get(&key).await? else {
+            return Ok(false);
+        };
+        let current = entry.value.and_then(|value| serde_json::from_value(value).ok());
+        if current.as_ref() != Some(known) {
+            return Ok(false);
+        }
+        match self.table.delete_at(&key, entry.revision).await {
+            Ok(()) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Counts the application no more whose episode is forgotten. `false` where nothing was counted.

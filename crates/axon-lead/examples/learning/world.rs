@@ -358,7 +358,7 @@ impl World {
         for change in changes(&known, &mined, self.now) {
             match change {
                 Change::Define { definition, .. } => self.definitions.insert(definition.name.clone(), *definition),
-                Change::Delete { name } => self.definitions.remove(&name),
+                Change::Delete { name, .. } => self.definitions.remove(&name),
             };
         }
         let in_force = self

@@ -71,6 +71,11 @@ impl Corpus {
         self.entries.last().map(|entry| entry.episode.at)
     }
 
+    /// Whether a query of a kind is known that followed a strategy.
+    pub fn has_any(&self, strategy: &str, kind: &QueryKind) -> bool {
+        self.of(kind).any(|entry| entry.episode.strategy == strategy)
+    }
+
     /// How a strategy does for a kind of query.
     pub fn success_of(&self, strategy: &str, kind: &QueryKind, now: DateTime<Utc>) -> Tally {
         let mut tally = Tally::default();
