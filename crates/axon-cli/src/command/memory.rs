@@ -31,6 +31,9 @@ use patterns::PatternsCommand;
 
 /// Episodes that are read, the latest ones.
 const EPISODES_MAX: usize = 10_000;
+/// How long a query that is answered may take to be remembered, and how often that is looked at.
+const REMEMBERED_WITHIN: Duration = Duration::from_secs(15);
+const REMEMBERED_POLL: Duration = Duration::from_millis(200);
 /// How long storing one episode may take.
 const STEP: Duration = Duration::from_secs(20);
 const TEXT_CHARS_MAX: usize = 60;
@@ -280,15 +283,22 @@ fn model_text(model: &Predictor, limit: usize) -> String {
 
 async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Exit> {
     let ns = bus.namespace();
+    let queue = settled_queue(bus, id).await?;
+    let replays = kept::replays(bus, id).await?;
+    if let Some(replay) = queue.replays_of(id).chain(replays.running.iter()).next() {
+        let message = format!(
+            "query {replay} repeats it and is still worked on: wait for its answer, or stop it with `axon cancel {replay}`"
+        );
+        return Err(Failure::bad_input(message).into());
+    }
     let plans = bus.table::<PlanRecord>(Bucket::Plans);
     let planned = plans.get(id.as_str()).await?.is_some_and(|entry| entry.value.is_some());
     let answered = stored_answer(bus, id).await?.is_some();
     if planned && !answered {
-        let message = format!("query {id} is still worked on: wait for its answer, or stop it with `axon cancel {id}`");
-        return Err(Failure::bad_input(message).into());
+        return Err(still_worked_on(id));
     }
     let remembered = episodes_of(bus, id).await?;
-    let removed = kept::remove(bus, id).await?;
+    let removed = kept::remove(bus, id, &replays.answered, &queue).await?;
     let episodes = bus.purge(Stream::Episodes, &ns.episodes_of(id)).await?;
     let events = bus.purge(Stream::Events, &ns.events_of(id)).await?;
     let tasks = match bus.purge(Stream::History, &ns.history_of_query(id)).await {
@@ -325,7 +335,8 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         let plan = if planned { "its plan, " } else { "" };
         output::line(&format!(
             "forgotten: {plan}{}, {}, {}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire \
-             by themselves, because they keep it from being carried out twice{}",
+             by themselves, because they keep it from being carried out twice; so do, for up to 7 days, the plans and tasks of \
+             similar queries that were asked since and told of it{}",
             counted(episodes as usize, "episode"),
             counted(events as usize, "event"),
             counted(tasks as usize + removed.queries, "history message"),
@@ -341,6 +352,28 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         ))?;
     }
     Ok(Exit::Success)
+}
+
+/// The queue, once nobody works on the query any more: a lead takes it out when it has remembered it.
+async fn settled_queue(bus: &Bus, id: &QueryId) -> anyhow::Result<kept::Queue> {
+    let until = Instant::now() + REMEMBERED_WITHIN;
+    loop {
+        let queue = kept::queue(bus).await?;
+        if !queue.holds(id) {
+            return Ok(queue);
+        }
+        if Instant::now() > until || stored_answer(bus, id).await?.is_none() {
+            return Err(still_worked_on(id));
+        }
+        tokio::time::sleep(REMEMBERED_POLL).await;
+    }
+}
+
+fn still_worked_on(id: &QueryId) -> anyhow::Error {
+    let message = format!(
+        "query {id} is still queued or worked on: wait for its answer, or stop it with `axon cancel {id}`, and forget it then"
+    );
+    Failure::bad_input(message).into()
 }
 
 /// The episodes of a query: one, or none.
