@@ -150,12 +150,12 @@ async fn an_answered_query_is_recalled_by_every_lead_until_it_is_forgotten() {
 async fn succeeded(fleet: &Fleet, workspace: &str) -> Option<(u64, u64)> {
     let plan = document(&fleet.axon(&["plan", LIKE_IT, "--workspace", workspace, "--json"]).await);
     let reasons = plan["strategy"]["reasons"].as_array()?.iter().filter_map(Value::as_str);
-    let told = reasons.filter_map(|reason| {
+    let mut told = reasons.filter_map(|reason| {
         let (counts, _) = reason.split_once(" similar queries succeeded")?;
         let (succeeded, all) = counts.split_once(" of ")?;
         Some((succeeded.parse().ok()?, all.parse().ok()?))
     });
-    told.last()
+    told.next_back()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ const STEP_HALVED_AFTER: f64 = 1000.0;
 const SHRINK: f64 = 1e-3;
 /// One of so many queries is held back, and which of them.
 const HELD_BACK: u64 = 5;
-const HELD_BACK_PART: u64 = 0;
+pub(crate) const HELD_BACK_PART: u64 = 0;
 /// Latest episodes held back that count, and how many there must be.
 const JUDGED_MAX: usize = 100;
 const JUDGED_MIN: usize = 20;

@@ -264,13 +264,17 @@ fn kinds(words: &[Trait], analysed: &[Trait], pairs: bool) -> Vec<Kind> {
 fn observed(entry: &Entry, tools: Option<&BTreeSet<&str>>) -> Vec<(bool, Subject)> {
     let episode = &entry.episode;
     let strategy = || episode.strategy.clone();
-    let mut said = vec![(
-        entry.success,
-        Subject::Strategy {
-            leaning: entry.leaning().to_owned(),
-            followed: strategy(),
-        },
-    )];
+    let mut said = Vec::new();
+    if entry.tells {
+        let leaning = entry.leaning().to_owned();
+        said.push((
+            entry.success,
+            Subject::Strategy {
+                leaning,
+                followed: strategy(),
+            },
+        ));
+    }
     said.extend(episode.yields.iter().map(|brought| {
         let aspect = brought.aspect.clone();
         (

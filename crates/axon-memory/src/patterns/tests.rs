@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axon_protocol::{AspectYield, Episode, Lesson, QualityMetrics, QueryId, QueryKind, Trouble};
+use axon_protocol::{AnswerStatus, AspectYield, Episode, Lesson, QualityMetrics, QueryId, QueryKind, Trouble};
 
 use super::*;
+use crate::predictor::{HELD_BACK_PART, held_back};
 use crate::recall::samples;
 
 fn at(minutes: i64) -> DateTime<Utc> {
@@ -100,6 +101,24 @@ fn six_queries_that_are_new_are_enough_and_five_are_not() {
         (0..queries).for_each(|_| tally.add(true, 1.0));
         assert_eq!(tally.weight >= mine::SUPPORT_MIN, enough, "{queries}: {tally:?}");
     }
+}
+
+#[test]
+fn what_the_rules_planned_too_small_says_nothing_of_its_strategy() {
+    let mut episodes = caches();
+    // As many queries as are held back among so many end incomplete.
+    for id in 60..160 {
+        let query = "review the eviction of the cache for panics";
+        let one = episode(id, query, "research", false);
+        if held_back(&one.query_id, HELD_BACK_PART) {
+            episodes.push(Episode {
+                status: AnswerStatus::Partial,
+                ..one
+            });
+        }
+    }
+    assert!(episodes.len() > 75);
+    assert!(lessons(episodes).iter().any(|(_, lesson)| *lesson == instead()));
 }
 
 #[test]
