@@ -55,7 +55,9 @@ async fn a_key_is_created_once_and_updated_by_who_saw_it_last() {
             "trying the same again would not help"
         );
 
-        mine.delete("k").await.expect("deleted");
+        let conflict = mine.delete_at("k", created).await;
+        assert!(matches!(conflict, Err(Error::Conflict { .. })), "{conflict:?}");
+        mine.delete_at("k", updated).await.expect("deleted");
         assert_eq!(theirs.get("k").await.expect("reads"), None);
         theirs
             .create("k", &note("again", 1))

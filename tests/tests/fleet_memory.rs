@@ -1,11 +1,18 @@
 //! What the fleet remembers: a query that was answered is recalled for the next one like it, by every lead, also by one that
 //! was started later; it is forgotten on request, and carried over by a file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axon_bus::Bus;
+use axon_protocol::{
+    AnswerStatus, DeadLetter, Digest, ObjectBucket, Query, QueryId, Reason, Replay, Stream, Usage, Verdict,
+};
+use axon_tests::client::{answer, query_of, submit_as, task, unfinished};
 use axon_tests::command::Ended;
 use axon_tests::{Bed, Fleet, eventually_true};
-use serde_json::Value;
+use chrono::Utc;
+use futures::future::join_all;
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
 const QUESTION: &str = "Why does `parse_header` panic when the input is empty?";
@@ -137,6 +144,150 @@ async fn an_answered_query_is_recalled_by_every_lead_until_it_is_forgotten() {
     let again = document(&other.axon(&["memory", "import", &file, "--json"]).await);
     assert_eq!(again["imported"], 0, "what is known stays: {again}");
     drop(lead);
+}
+
+/// How many of the similar queries succeeded, as the reasons of a plan tell.
+async fn succeeded(fleet: &Fleet, workspace: &str) -> Option<(u64, u64)> {
+    let plan = document(&fleet.axon(&["plan", LIKE_IT, "--workspace", workspace, "--json"]).await);
+    let reasons = plan["strategy"]["reasons"].as_array()?.iter().filter_map(Value::as_str);
+    let mut told = reasons.filter_map(|reason| {
+        let (counts, _) = reason.split_once(" similar queries succeeded")?;
+        let (succeeded, all) = counts.split_once(" of ")?;
+        Some((succeeded.parse().ok()?, all.parse().ok()?))
+    });
+    told.next_back()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_reader_thinks_of_an_answer_is_recalled_with_it() {
+    let (bed, _bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let workspace = workspace(&fleet);
+    let _fleet = tokio::join!(fleet.lead(), fleet.worker(4), fleet.synthesizer());
+    let asked = fleet
+        .axon(&["ask", QUESTION, "--workspace", &workspace, "--id", "first"])
+        .await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    for (mark, expected) in [(None, 1), (Some("bad"), 0), (Some("good"), 1)] {
+        if let Some(mark) = mark {
+            let marked = document(&fleet.axon(&["feedback", "first", mark, "--json"]).await);
+            assert_eq!(marked["changed"], true, "{marked}");
+        }
+        eventually_true("the plan of a similar query says so", SOON, || async {
+            succeeded(&fleet, &workspace).await == Some((expected, 1))
+        })
+        .await;
+    }
+}
+
+/// A query that is too large for its message.
+fn large() -> Query {
+    let echo = |id: &str| task(id, "diag.echo", json!({ "text": id.repeat(75_000) }));
+    query_of(vec![echo("t1"), echo("t2")], 60)
+}
+
+async fn settled(bus: &Bus) {
+    eventually_true("nothing is queued or worked on", SOON, || async {
+        unfinished(bus).await == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_is_not_forgotten_before_it_is_remembered_nor_what_another_one_needs() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let (lead, _worker, _synthesizer) = tokio::join!(fleet.lead(), fleet.worker(4), fleet.synthesizer());
+    let first = submit_as(&bus, "first", &large()).await;
+    assert_eq!(answer(&bus, &first, SOON).await.status, AnswerStatus::Complete);
+    settled(&bus).await;
+    lead.terminate();
+    assert!(lead.end(SOON).await.success());
+
+    // The same text once more, and a repetition: both wait for a lead.
+    let second = submit_as(&bus, "second", &large()).await;
+    let again = Query {
+        replay: Some(Replay { of: first.clone() }),
+        ..Query::new("once more")
+    };
+    let again = submit_as(&bus, "again", &again).await;
+    for (id, said) in [
+        ("second", "second is still queued or worked on"),
+        ("first", "query again repeats it and is still worked on"),
+    ] {
+        let refused = fleet.axon(&["memory", "forget", id]).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
+    let cancelled = fleet.axon(&["cancel", "again"]).await;
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    let lead = fleet.lead().await;
+    for id in [&second, &again] {
+        answer(&bus, id, SOON).await;
+    }
+    settled(&bus).await;
+    assert_eq!(answer(&bus, &second, SOON).await.status, AnswerStatus::Complete);
+
+    // What is forgotten takes along its own large parts alone.
+    lead.terminate();
+    assert!(lead.end(SOON).await.success());
+    let third = submit_as(&bus, "third", &large()).await;
+    for id in ["first", "second"] {
+        let forgotten = fleet.axon(&["memory", "forget", id]).await;
+        assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    }
+    let message = axon_bus::Message::new(bus.namespace().queries(), axon_protocol::Format::Json, &large());
+    let digest = Digest::of(&message.expect("encodes").payload);
+    let artifacts = bus.objects(ObjectBucket::Artifacts);
+    assert!(
+        artifacts.contains(&digest).await.expect("reads"),
+        "it is the third one's"
+    );
+    let _lead = fleet.lead().await;
+    assert_eq!(answer(&bus, &third, SOON).await.status, AnswerStatus::Complete);
+    settled(&bus).await;
+    let forgotten = fleet.axon(&["memory", "forget", "third"]).await;
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    assert!(
+        !artifacts.contains(&digest).await.expect("reads"),
+        "it was the last one's"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_forgotten_however_many_there_are_before_them() {
+    let (bed, bus) = Bed::new().await;
+    let fleet = Fleet::new(&bed);
+    let letter = |id: String| DeadLetter {
+        stream: Stream::Tasks,
+        subject: "somewhere".to_owned(),
+        reason: Reason::Failed,
+        verdict: Verdict::Park,
+        attempt: 1,
+        message: "it failed".to_owned(),
+        headers: std::collections::BTreeMap::new(),
+        payload: bytes::Bytes::new(),
+        query_id: QueryId::new(id).ok(),
+        task_id: None,
+        deadline: None,
+        usage: Usage::default(),
+        by: "worker".to_owned(),
+        at: Utc::now(),
+    };
+    let others: Vec<DeadLetter> = (0..1_100).map(|number| letter(format!("other{number}"))).collect();
+    let until = Instant::now() + SOON;
+    let ids = others.iter().map(|letter| format!("{:?}", letter.query_id));
+    let ids: Vec<String> = ids.collect();
+    let written = others
+        .iter()
+        .zip(&ids)
+        .map(|(letter, id)| bus.write_letter(letter, id, until));
+    assert!(join_all(written).await.into_iter().all(|written| written.is_ok()));
+    bus.write_letter(&letter("mine".to_owned()), "mine", until)
+        .await
+        .expect("written");
+    let forgotten = document(&fleet.axon(&["memory", "forget", "mine", "--json"]).await);
+    assert_eq!(forgotten["dead_letters"], 1, "{forgotten}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ mod bus_lease;
 mod bus_publish;
 mod bus_pull;
 mod bus_table;
+mod episodic_memory;
 mod fleet_adapt;
 mod fleet_agent;
 mod fleet_away;

@@ -408,6 +408,18 @@ impl Bus {
         Ok(purged.purged)
     }
 
+    /// Purges what matches a filter, all but the latest `keep` messages; returns how many messages that were.
+    pub async fn purge_all_but(&self, kind: Stream, filter: &str, keep: u64) -> Result<u64, Error> {
+        let stream = self.stream(kind).await?;
+        let purged = stream
+            .purge()
+            .filter(filter)
+            .keep(keep)
+            .await
+            .map_err(|error| Error::server(format!("purging `{filter}`"), error))?;
+        Ok(purged.purged)
+    }
+
     /// How a stream and its consumers stand. Not for hot paths: one poller per fleet.
     pub async fn status(&self, kind: Stream) -> Result<StreamStatus, Error> {
         let name = self.namespace().stream(kind);

@@ -192,6 +192,15 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
             .map_err(|error| Error::server(self.what(key), error))
     }
 
+    /// Deletes a key that must still have a revision; [`Error::Conflict`] if it changed.
+    pub async fn delete_at(&self, key: &str, revision: u64) -> Result<(), Error> {
+        let deleted = self.store().await?.delete_expect_revision(key, Some(revision)).await;
+        deleted.map_err(|error| match error.kind() {
+            kv::UpdateErrorKind::WrongLastRevision => Error::Conflict { key: key.to_owned() },
+            _ => Error::server(self.what(key), error),
+        })
+    }
+
     /// Every key with its value. A value that cannot be read is left out and logged.
     pub async fn all(&self) -> Result<BTreeMap<String, T>, Error> {
         let store = self.store().await?;

@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) bus: axon_bus::Config,
     pub(crate) registry: RegistryConfig,
     pub(crate) tools: axon_tools::Config,
+    /// The settings of the leads, which they check.
+    pub(crate) lead: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What every command needs.
@@ -24,6 +26,8 @@ pub(crate) struct Context {
     /// When a process counts as gone.
     pub(crate) registry: RegistryConfig,
     pub(crate) tools: axon_tools::Config,
+    /// The settings of the leads.
+    pub(crate) lead: serde_json::Map<String, serde_json::Value>,
     pub(crate) config_file: Option<std::path::PathBuf>,
     /// Whether the command line names a server, so that none of its own is started.
     pub(crate) nats_given: bool,
@@ -49,6 +53,7 @@ impl Context {
             bus: config.bus,
             registry: config.registry,
             tools: config.tools,
+            lead: config.lead,
             config_file: args.config.as_deref().map(Path::to_owned),
             nats_given: args.nats.is_some(),
             json: args.json,

@@ -1,17 +1,19 @@
 //! What the streams keep of one query, as each of them keeps it. It asks no process; what it
 //! all means is told elsewhere.
 
+use std::collections::BTreeSet;
+
 use axon_bus::{Bus, Error, StoredMessage};
 use axon_memory::SharedFacts;
 use axon_protocol::{
-    Answer, Bucket, DeadLetter, Digest, Event, ExecutionPlan, Headers, ObjectBucket, PlanRecord, QueryId, Stored,
-    Stream, SynthesisRequest, TaskResult, TaskSubject, header,
+    Answer, Bucket, DeadLetter, Digest, Event, ExecutionPlan, Headers, ObjectBucket, PlanRecord, Query, QueryId,
+    Stored, Stream, SynthesisRequest, TaskResult, TaskSubject, header,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Messages of one kind that are read.
-const MESSAGES_MAX: usize = 10_000;
+/// Messages that are held at once while a stream is read to its end.
+const PAGE: usize = 1_000;
 /// What the server writes into a copy: the sequence of the original in its stream.
 const ORIGINAL_SEQUENCE: &str = "Nats-Sequence";
 
@@ -66,10 +68,21 @@ fn is_of(headers: &Headers, id: &QueryId) -> bool {
 pub(crate) async fn tasks(bus: &Bus, id: &QueryId) -> Result<Vec<Read<TaskSubject>>, Error> {
     let namespace = bus.namespace();
     let filter = namespace.history_of_query(id);
-    let copies = kept(bus.messages(Stream::History, &filter, 0, MESSAGES_MAX).await)?;
-    let read = |copy: StoredMessage| Some((namespace.parse_task_history(&copy.subject)?, copy));
-    let tasks = copies.into_iter().filter_map(read);
-    Ok(tasks.map(|(subject, copy)| (copy, subject)).collect())
+    let mut pages = Pages::new(bus, Stream::History, &filter);
+    let mut tasks = Vec::new();
+    loop {
+        let copies = kept(pages.next().await)?;
+        if copies.is_empty() {
+            return Ok(tasks);
+        }
+        let read = |copy: StoredMessage| Some((namespace.parse_task_history(&copy.subject)?, copy));
+        tasks.extend(
+            copies
+                .into_iter()
+                .filter_map(read)
+                .map(|(subject, copy)| (copy, subject)),
+        );
+    }
 }
 
 /// A fleet that keeps no history has none of this query.
@@ -81,16 +94,16 @@ fn kept(read: Result<Vec<StoredMessage>, Error>) -> Result<Vec<StoredMessage>, E
 }
 
 pub(crate) async fn events(bus: &Bus, id: &QueryId) -> Result<Vec<Read<Event>>, Error> {
-    decoded(bus, Stream::Events, &bus.namespace().events_of(id)).await
+    decoded(bus, Stream::Events, &bus.namespace().events_of(id), |_| true).await
 }
 
 pub(crate) async fn results(bus: &Bus, id: &QueryId) -> Result<Vec<Read<TaskResult>>, Error> {
-    decoded(bus, Stream::Results, &bus.namespace().results_of(id)).await
+    decoded(bus, Stream::Results, &bus.namespace().results_of(id), |_| true).await
 }
 
 /// The request to merge the results, which is gone once it is answered.
 pub(crate) async fn syntheses(bus: &Bus, id: &QueryId) -> Result<Vec<Read<SynthesisRequest>>, Error> {
-    decoded(bus, Stream::Synthesis, &bus.namespace().synthesis(id)).await
+    decoded(bus, Stream::Synthesis, &bus.namespace().synthesis(id), |_| true).await
 }
 
 /// The one answer; the error is that of an answer which cannot be read.
@@ -107,12 +120,67 @@ pub(crate) async fn answer(bus: &Bus, id: &QueryId) -> Result<Option<Read<Answer
 /// The dead letters of a query: of its tasks, of its synthesis, and of the query itself.
 pub(crate) async fn letters(bus: &Bus, id: &QueryId) -> Result<Vec<Read<DeadLetter>>, Error> {
     let all = bus.namespace().stream_subjects(Stream::Dead).concat();
-    let letters = decoded::<DeadLetter>(bus, Stream::Dead, &all).await?;
-    let own = |(_, letter): &Read<DeadLetter>| match &letter.query_id {
+    let own = |letter: &DeadLetter| match &letter.query_id {
         Some(query) => query == id,
         None => letter.stream == Stream::Queries && is_of(&letter.headers, id),
     };
-    Ok(letters.into_iter().filter(own).collect())
+    decoded(bus, Stream::Dead, &all, own).await
+}
+
+/// The queries that wait or are worked on: a lead takes one out when it has answered and remembered it.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    ids: BTreeSet<QueryId>,
+    /// Queries that repeat another one, with that one.
+    replays: Vec<(QueryId, QueryId)>,
+    /// Payloads that are stored apart from their messages.
+    references: BTreeSet<Digest>,
+}
+
+impl Queue {
+    /// Whether a query is among them.
+    pub(crate) fn holds(&self, id: &QueryId) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// Those that repeat a query.
+    pub(crate) fn replays_of(&self, id: &QueryId) -> impl Iterator<Item = &QueryId> {
+        self.replays
+            .iter()
+            .filter(move |(_, of)| of == id)
+            .map(|(replay, _)| replay)
+    }
+
+    fn add(&mut self, message: &StoredMessage) {
+        let given = message.headers.get(header::MESSAGE_ID);
+        let given = given.and_then(|id| QueryId::new(id.as_str()).ok());
+        let id = given.unwrap_or_else(|| QueryId::from_sequence(message.sequence));
+        let parsed = Query::parse(&message.headers, &message.payload).ok();
+        if let Some(replay) = parsed.and_then(|(query, _)| query.replay) {
+            self.replays.push((id.clone(), replay.of));
+        }
+        self.ids.insert(id);
+        self.references.extend(reference(&message.headers));
+    }
+}
+
+/// What is in the queue of queries.
+pub(crate) async fn queue(bus: &Bus) -> Result<Queue, Error> {
+    let filter = bus.namespace().queries();
+    let mut pages = Pages::new(bus, Stream::Queries, &filter);
+    let mut queue = Queue::default();
+    loop {
+        let messages = pages.next().await?;
+        if messages.is_empty() {
+            return Ok(queue);
+        }
+        messages.iter().for_each(|message| queue.add(message));
+    }
+}
+
+/// What a message refers to, where its payload is stored apart.
+fn reference(headers: &Headers) -> Option<Digest> {
+    headers.get(header::REFERENCE)?.parse().ok()
 }
 
 /// What was removed of a query.
@@ -138,16 +206,23 @@ impl std::ops::AddAssign for Removed {
 }
 
 /// Removes what no subject of the query's own holds: its copies in the history, its dead letters, whatever of it was too
-/// large for a message, and the queries that repeated it. Results and answers stay, because they keep it from being carried
-/// out twice.
-pub(crate) async fn remove(bus: &Bus, id: &QueryId) -> Result<Removed, Error> {
+/// large for a message, and the `replays` that repeated it. Results and answers stay, because they keep it from being carried
+/// out twice, and so does what another query refers to.
+pub(crate) async fn remove(bus: &Bus, id: &QueryId, replays: &[QueryId], queue: &Queue) -> Result<Removed, Error> {
     let artifacts = bus.objects(ObjectBucket::Artifacts);
     let mut removed = Removed::default();
-    for replay in replays(bus, id).await? {
-        removed += Box::pin(remove_replay(bus, &replay)).await?;
+    for replay in replays {
+        removed += Box::pin(remove_replay(bus, replay, queue)).await?;
     }
-    for digest in large(bus, id).await? {
-        removed.artifacts += usize::from(artifacts.remove(&digest).await?);
+    let large = large(bus, id).await?;
+    let others = match large.is_empty() {
+        true => BTreeSet::new(),
+        false => references_of_others(bus, id).await?,
+    };
+    for digest in large {
+        if !queue.references.contains(&digest) && !others.contains(&digest) {
+            removed.artifacts += usize::from(artifacts.remove(&digest).await?);
+        }
     }
     for copy in queries(bus, id).await? {
         removed.queries += usize::from(bus.remove(Stream::History, copy.sequence).await?);
@@ -158,30 +233,51 @@ pub(crate) async fn remove(bus: &Bus, id: &QueryId) -> Result<Removed, Error> {
     Ok(removed)
 }
 
-/// The queries that repeated this one and were answered: one that is still worked on needs what is kept of it.
-async fn replays(bus: &Bus, id: &QueryId) -> Result<Vec<QueryId>, Error> {
-    let mut replays = Vec::new();
+/// The queries that repeated another one.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    /// Those that are answered.
+    pub(crate) answered: Vec<QueryId>,
+    /// Those that are still worked on, and need what is kept of it.
+    pub(crate) running: Vec<QueryId>,
+}
+
+pub(crate) async fn replays(bus: &Bus, id: &QueryId) -> Result<Replays, Error> {
+    let mut replays = Replays::default();
     for (key, record) in bus.table::<PlanRecord>(Bucket::Plans).all().await? {
         let (Ok(query), Some(stored)) = (QueryId::new(key), record.plan) else {
             continue;
         };
-        let Ok(plan) = bus.load(stored).await else { continue };
-        let repeats = plan.query.replay.is_some_and(|replay| replay.of == *id);
-        if repeats
-            && bus
-                .last(Stream::Answers, &bus.namespace().answer(&query))
-                .await?
-                .is_some()
-        {
-            replays.push(query);
+        let plan = match bus.load(stored).await {
+            Ok(plan) => plan,
+            Err(error) if error.is_transient() => return Err(error),
+            // A plan that is gone, or that this version cannot read, does not tell what it repeats.
+            Err(_) => continue,
+        };
+        if plan.query.replay.is_some_and(|replay| replay.of == *id) {
+            let answer = bus.last(Stream::Answers, &bus.namespace().answer(&query)).await?;
+            match answer {
+                Some(_) => replays.answered.push(query),
+                None => replays.running.push(query),
+            }
         }
     }
     Ok(replays)
 }
 
+/// What the copies of other queries refer to: the same text, asked twice, is stored once.
+async fn references_of_others(bus: &Bus, id: &QueryId) -> Result<BTreeSet<Digest>, Error> {
+    let copies = kept(
+        bus.headers(Stream::History, &bus.namespace().history_of_queries())
+            .await,
+    )?;
+    let others = copies.iter().filter(|copy| !is_of(&copy.headers, id));
+    Ok(others.filter_map(|copy| reference(&copy.headers)).collect())
+}
+
 /// Removes a query that was no episode.
-async fn remove_replay(bus: &Bus, id: &QueryId) -> Result<Removed, Error> {
-    let mut removed = remove(bus, id).await?;
+async fn remove_replay(bus: &Bus, id: &QueryId, queue: &Queue) -> Result<Removed, Error> {
+    let mut removed = remove(bus, id, &[], queue).await?;
     removed.replays += 1;
     SharedFacts::new(bus).forget(id).await?;
     bus.purge(Stream::Events, &bus.namespace().events_of(id)).await?;
@@ -207,20 +303,57 @@ async fn large(bus: &Bus, id: &QueryId) -> Result<Vec<Digest>, Error> {
     for (message, letter) in letters(bus, id).await? {
         headers.extend([message.headers, letter.headers]);
     }
-    let referred = headers.iter().filter_map(|headers| headers.get(header::REFERENCE));
-    let referred = referred.filter_map(|digest| digest.parse().ok());
-    Ok(plan.into_iter().chain(referred).collect())
+    Ok(plan.into_iter().chain(headers.iter().filter_map(reference)).collect())
+}
+
+/// Reads what matches a filter to its end, a page at a time.
+struct Pages<'a> {
+    bus: &'a Bus,
+    stream: Stream,
+    filter: &'a str,
+    from: u64,
+}
+
+impl<'a> Pages<'a> {
+    fn new(bus: &'a Bus, stream: Stream, filter: &'a str) -> Self {
+        Self {
+            bus,
+            stream,
+            filter,
+            from: 0,
+        }
+    }
+
+    /// The next messages; none at the end.
+    async fn next(&mut self) -> Result<Vec<StoredMessage>, Error> {
+        let page = self.bus.messages(self.stream, self.filter, self.from, PAGE).await?;
+        self.from = page.last().map_or(self.from, |last| last.sequence + 1);
+        Ok(page)
+    }
 }
 
 /// What this version cannot read, it cannot tell; the rest is worth telling all the same.
-async fn decoded<T: DeserializeOwned>(bus: &Bus, kind: Stream, filter: &str) -> Result<Vec<Read<T>>, Error> {
+async fn decoded<T: DeserializeOwned>(
+    bus: &Bus,
+    stream: Stream,
+    filter: &str,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<Read<T>>, Error> {
+    let mut pages = Pages::new(bus, stream, filter);
     let mut read = Vec::new();
-    for message in bus.messages(kind, filter, 0, MESSAGES_MAX).await? {
-        if let Ok(value) = bus.decode_stored(&message).await {
-            read.push((message, value));
+    loop {
+        let page = pages.next().await?;
+        if page.is_empty() {
+            return Ok(read);
+        }
+        for message in page {
+            if let Ok(value) = bus.decode_stored(&message).await
+                && wanted(&value)
+            {
+                read.push((message, value));
+            }
         }
     }
-    Ok(read)
 }
 
 #[cfg(test)]

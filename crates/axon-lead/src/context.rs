@@ -98,13 +98,18 @@ impl Context {
         known
     }
 
-    /// The strategies in force, those of the bucket included.
-    pub(crate) fn strategy_names(&self) -> BTreeSet<String> {
-        let library = self.strategies.with_book(|book| self.library.with(&book.definitions));
-        library
-            .definitions()
-            .map(|definition| definition.name.clone())
-            .collect()
+    /// The strategies that a query may have followed, those of the bucket included, also where they were dropped since;
+    /// `None` before the bucket was read.
+    pub(crate) fn strategy_names(&self) -> Option<BTreeSet<String>> {
+        if !self.strategies.is_loaded() {
+            return None;
+        }
+        let names = self.strategies.with_book(|book| {
+            let library = self.library.with(&book.definitions);
+            let in_force = library.definitions().map(|definition| definition.name.clone());
+            in_force.chain(book.definitions.keys().cloned()).collect()
+        });
+        Some(names)
     }
 
     /// What the workspace holds.

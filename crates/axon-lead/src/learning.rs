@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axon_bus::Error;
-use axon_memory::{Corpus, mine};
+use axon_memory::{Corpus, Miner, mine};
 use axon_protocol::{Pattern, QueryId};
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{debug, info, warn};
@@ -33,13 +33,18 @@ struct Mined {
 /// Learns for ever; to be run as a task of its own and dropped at the end.
 pub(crate) async fn run(context: Arc<Context>) {
     let mut last: Option<Mined> = None;
+    // Whoever never had anything to learn from knows nothing that would not hold any more.
+    let mut taught = false;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let Some(generation) = context.episodes.generation() else {
+        let (Some(generation), Some(known_to)) = (context.episodes.generation(), context.episodes.known_to()) else {
             continue;
         };
+        if !context.patterns.is_loaded() {
+            continue;
+        }
         let (bad, now) = (marked_bad(&context), Utc::now());
         let from = (generation, bad.len());
         if last
@@ -49,7 +54,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             continue;
         }
         let begun = Instant::now();
-        match learn(&context, bad, now).await {
+        match learn(&context, bad, known_to, now, &mut taught).await {
             Ok(()) => last = Some(Mined { from, at: now }),
             Err(error) => warn!(%error, "cannot write what was learnt, it is tried again"),
         }
@@ -70,7 +75,13 @@ fn marked_bad(context: &Context) -> BTreeSet<QueryId> {
     })
 }
 
-async fn learn(context: &Arc<Context>, bad: BTreeSet<QueryId>, now: DateTime<Utc>) -> Result<(), Error> {
+async fn learn(
+    context: &Arc<Context>,
+    bad: BTreeSet<QueryId>,
+    known_to: DateTime<Utc>,
+    now: DateTime<Utc>,
+    taught: &mut bool,
+) -> Result<(), Error> {
     let shared = context.clone();
     // Beside the loop: thousands of episodes take a while.
     let mining = tokio::task::spawn_blocking(move || {
@@ -87,11 +98,20 @@ async fn learn(context: &Arc<Context>, bad: BTreeSet<QueryId>, now: DateTime<Utc
         let changes = changes(&known, &in_force(&shared, &mined), now);
         (corpus.known_to(), mined, definitions, changes)
     });
-    let Ok((known_to, mined, definitions, changes)) = mining.await else {
+    let Ok((evidence_to, mined, definitions, changes)) = mining.await else {
         // It panicked, and would again.
         return Ok(());
     };
-    let written = context.patterns.write(&mined, known_to.unwrap_or(now), now).await?;
+    *taught |= evidence_to.is_some();
+    if !*taught {
+        return Ok(());
+    }
+    let miner = Miner {
+        evidence_to: evidence_to.unwrap_or(known_to),
+        known_to,
+        now,
+    };
+    let written = context.patterns.write(&mined, miner).await?;
     if written > 0 {
         info!(patterns = mined.len(), written, "the patterns changed");
     }
@@ -103,7 +123,13 @@ async fn learn(context: &Arc<Context>, bad: BTreeSet<QueryId>, now: DateTime<Utc
                     info!(strategy = definition.name, stage = ?definition.stage, why, "a generated strategy changed its stage");
                 }
             }
-            Change::Delete { name } => context.strategies.undefine(&name).await?,
+            Change::Delete { name, why } => {
+                if let Some(known) = definitions.get(&name)
+                    && context.strategies.undefine(known).await?
+                {
+                    info!(strategy = name, why, "a generated strategy was deleted");
+                }
+            }
         }
     }
     Ok(())
@@ -112,11 +138,7 @@ async fn learn(context: &Arc<Context>, bad: BTreeSet<QueryId>, now: DateTime<Utc
 /// What was mined, without what an operator removed.
 fn in_force(context: &Context, mined: &[Pattern]) -> Vec<Pattern> {
     context.patterns.with_book(|book| {
-        let removed = |pattern: &&Pattern| {
-            book.records
-                .get(&pattern.key())
-                .is_some_and(|record| record.removed.is_some())
-        };
-        mined.iter().filter(|pattern| !removed(pattern)).cloned().collect()
+        let stands = mined.iter().filter(|pattern| book.removal_of(pattern).is_none());
+        stands.cloned().collect()
     })
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axon_bus::Error;
-use axon_memory::{Planned, Prediction, Traits};
+use axon_memory::{Planned, Prediction, Traits, heed_readers};
 use axon_protocol::{Analysis, AppliedPattern, Bucket, Digest, ExecutionPlan, PlanRecord, Query, QueryId, Shape};
 use chrono::{DateTime, Utc};
 use tracing::warn;
@@ -176,10 +176,11 @@ fn compose(
         shape: analysis.shape,
         ruled: analysis.complexity,
     };
-    if let Some(prediction) = context.episodes.predict(&traits) {
+    if let Some(prediction) = context.episodes.predict(id, &traits) {
         take_experience(&mut analysis, &prediction);
     }
-    let recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);
+    let mut recalled = context.episodes.recall(&query.query, Some(&workspace), accepted_at);
+    heed_readers(&mut recalled, &statistics);
     let patterns = context
         .patterns
         .with_book(|book| book.matching(&query.query, analysis.shape, analysis.complexity));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axon_memory::{Application, Strategies};
+use axon_protocol::{AttemptToken, CountedGroup};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -18,6 +19,10 @@ const ATTEMPTS_MAX: u32 = 20;
 /// Runs until every sender is gone and everything is written.
 pub(crate) async fn run(strategies: Strategies, mut applications: mpsc::Receiver<Application>) {
     let mut batch = Vec::new();
+    let mut group = CountedGroup {
+        by: AttemptToken::generate().as_str().to_owned(),
+        number: 0,
+    };
     while applications.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let collected = tokio::time::Instant::now() + COLLECT;
         while batch.len() < BATCH_MAX {
@@ -26,8 +31,9 @@ pub(crate) async fn run(strategies: Strategies, mut applications: mpsc::Receiver
                 Ok(None) | Err(_) => break,
             }
         }
+        group.number += 1;
         for attempt in 1..=ATTEMPTS_MAX {
-            match strategies.record(&batch).await {
+            match strategies.record(&group, &mut batch).await {
                 Ok(()) => break,
                 Err(error) => {
                     warn!(attempt, %error, "cannot write statistics of strategies");

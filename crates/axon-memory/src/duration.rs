@@ -17,6 +17,9 @@ const TRAITS_MAX: usize = 4096;
 /// Share of an error that the first steps take back, and the number of episodes after which steps are half as large.
 const STEP: f64 = 0.5;
 const STEP_HALVED_AFTER: f64 = 500.0;
+/// The fifth of the episodes that is held back. Not the one that judges the complexity: those are planned by the rules, unlike
+/// the others.
+const HELD_BACK_PART: u64 = 1;
 /// Latest episodes held back that count, and how many there must be.
 const JUDGED_MAX: usize = 100;
 const JUDGED_MIN: usize = 20;
@@ -82,7 +85,7 @@ impl DurationModel {
             return;
         };
         let (values, truth) = (planned.values(), episode.duration_ms.max(1.0).ln());
-        if held_back(episode) {
+        if held_back(&episode.query_id, HELD_BACK_PART) {
             if let Some((_, mean)) = self.means.get(&episode.strategy).filter(|_| self.trained > 0) {
                 if self.judged.len() == JUDGED_MAX {
                     self.judged.pop_front();

@@ -1,23 +1,26 @@
-//! Episodic memory: one episode a query, written once however many leads try, and an index of the latest ones for recall.
+//! Episodic memory: one episode a query, written once however many leads try, and what the latest ones teach.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod follow;
+mod learnt;
+
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Error, Fenced, Message};
 use axon_protocol::{Digest, Episode, Format, QueryId, Recalled, Stream};
 use chrono::{DateTime, Utc};
-use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::{ClassLimits, DurationModel, EpisodeIndex, Expectation, Planned, Prediction, Predictor, Traits};
+use crate::{ClassLimits, DurationModel, Expectation, Planned, Prediction, Predictor, Traits};
+use learnt::{Learnt, Source};
 
-/// Episodes recalled for one query.
-const RECALLED_MAX: usize = 3;
+/// The strategy of queries that bring their own plan. Their episodes teach nothing.
+pub const OWN_PLAN: &str = "own_plan";
+
 /// How often the stream is read beside the subscription, which may miss some.
 const READ_EVERY: Duration = Duration::from_secs(30);
-/// Pause before a subscription that failed is opened again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Episodes recalled for one query.
+const RECALLED_MAX: usize = 3;
 
 /// Writes and recalls episodes.
 #[derive(Debug, Clone)]
@@ -25,37 +28,17 @@ pub struct Episodes {
     bus: Bus,
     enabled: bool,
     episodes_max: usize,
-    limits: [ClassLimits; 3],
+    read_every: Duration,
     learnt: Arc<RwLock<Learnt>>,
 }
 
-/// What the episodes taught.
-#[derive(Debug)]
-struct Learnt {
-    index: EpisodeIndex,
-    predictor: Predictor,
-    durations: DurationModel,
-    /// Grows with every change.
-    generation: u64,
-    /// Whether the stream was read to its end since this process started.
-    complete: bool,
-}
-
-impl Learnt {
-    fn new(episodes_max: usize, limits: [ClassLimits; 3]) -> Self {
-        Self {
-            index: EpisodeIndex::new(episodes_max),
-            predictor: Predictor::new(limits),
-            durations: DurationModel::default(),
-            generation: 0,
-            complete: false,
-        }
-    }
-
-    fn observe(&mut self, episode: &Episode) {
-        self.predictor.observe(episode);
-        self.durations.observe(episode);
-    }
+/// Episodes of a subject, oldest first, each with its sequence.
+struct Page {
+    episodes: Vec<(u64, Episode)>,
+    /// The sequence to go on from.
+    next: u64,
+    /// Whether there were no more.
+    is_last: bool,
 }
 
 impl Episodes {
@@ -67,9 +50,15 @@ impl Episodes {
             bus: bus.clone(),
             enabled: bus.config().persist_to_episodic,
             episodes_max,
-            limits,
+            read_every: READ_EVERY,
             learnt: Arc::new(RwLock::new(Learnt::new(episodes_max, limits))),
         }
+    }
+
+    /// The same, but [`Episodes::follow`] reads the stream so often, instead of every 30 s.
+    pub fn reading_every(mut self, pause: Duration) -> Self {
+        self.read_every = pause;
+        self
     }
 
     /// Remembers a query. `true` for the one caller whose episode was kept: only that one may count it.
@@ -100,8 +89,8 @@ impl Episodes {
     }
 
     /// What experience says of the complexity of a query, once it says more than the rules.
-    pub fn predict(&self, traits: &Traits<'_>) -> Option<Prediction> {
-        self.learnt().predictor.predict(traits)
+    pub fn predict(&self, query: &QueryId, traits: &Traits<'_>) -> Option<Prediction> {
+        self.learnt().predictor.predict(query, traits)
     }
 
     /// What experience says of the duration of a query, once it says more than the mean of its strategy.
@@ -117,7 +106,12 @@ impl Episodes {
     /// A number that grows with every change of what is remembered, once everything was read; `None` before.
     pub fn generation(&self) -> Option<u64> {
         let learnt = self.learnt();
-        learnt.complete.then_some(learnt.generation)
+        learnt.known_to().map(|_| learnt.generation)
+    }
+
+    /// Up to when everything is known that was remembered; `None` before everything was read. Forgetting does not lower it.
+    pub fn known_to(&self) -> Option<DateTime<Utc>> {
+        self.learnt().known_to()
     }
 
     /// Everything that can be recalled.
@@ -134,122 +128,79 @@ impl Episodes {
         self.learnt.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn change(&self, change: impl FnOnce(&mut Learnt)) {
+        change(&mut self.learnt.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Recalls a query no more and learns anew without it; its episode stays in the stream, which is for whoever asks for
     /// this to purge.
     pub fn forget(&self, query: &QueryId) {
-        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
-        if learnt.index.remove(query) {
-            learnt.generation += 1;
-            learnt.predictor = Predictor::new(self.limits);
-            learnt.durations = DurationModel::default();
-            for episode in learnt.index.episodes().collect::<Vec<_>>() {
-                learnt.observe(&episode);
-            }
-        }
+        self.change(|learnt| learnt.forget([query]));
     }
 
-    /// The latest episodes of the stream, whatever their strategy, oldest first.
-    pub async fn latest(&self, limit: usize) -> Result<Vec<Episode>, Error> {
-        let from = self.first_of_latest(limit).await?;
-        let (_, episodes) = self.after(from, &self.bus.namespace().episodes(), limit).await?;
+    /// The latest episodes of a strategy, or of all, oldest first.
+    pub async fn latest(&self, strategy: Option<&str>, limit: usize) -> Result<Vec<Episode>, Error> {
+        let ns = self.bus.namespace();
+        let subject = strategy.map_or_else(|| ns.episodes(), |strategy| ns.episodes_with(strategy));
+        self.latest_of(&subject, |_| true, limit).await
+    }
+
+    /// The latest episodes that teach something, oldest first: those of queries that were analysed, however many others came
+    /// with a plan of their own.
+    pub async fn latest_analysed(&self, limit: usize) -> Result<Vec<Episode>, Error> {
+        let own = self.bus.namespace().episodes_with(OWN_PLAN);
+        let own = own.trim_end_matches('*');
+        let analysed = |subject: &str| !subject.starts_with(own);
+        self.latest_of(&self.bus.namespace().episodes(), analysed, limit).await
+    }
+
+    async fn latest_of(
+        &self,
+        subject: &str,
+        wanted: impl Fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<Episode>, Error> {
+        let mut stored = self.bus.headers(Stream::Episodes, subject).await?;
+        stored.retain(|message| wanted(&message.subject));
+        let mut episodes = Vec::new();
+        for message in &stored[stored.len().saturating_sub(limit)..] {
+            // It may have been forgotten in between.
+            let Some(message) = self.bus.message_at(Stream::Episodes, message.sequence).await? else {
+                continue;
+            };
+            match self.bus.decode_stored(&message).await {
+                Ok(episode) => episodes.push(episode),
+                Err(error) => debug!(sequence = message.sequence, %error, "left out an episode that cannot be read"),
+            }
+        }
         Ok(episodes)
     }
 
-    /// Reads the latest episodes, so that they can be recalled.
+    /// Reads the latest episodes that teach something, so that they can be recalled.
     pub async fn read(&self) -> Result<(), Error> {
-        let episodes = self.latest(self.episodes_max).await?;
-        self.take_in(episodes);
-        self.complete();
+        let began = Utc::now();
+        let episodes = self.latest_analysed(self.episodes_max).await?;
+        self.change(|learnt| {
+            learnt.take_in(episodes, Source::Stream);
+            learnt.read_to_the_end(began);
+        });
         Ok(())
     }
 
-    /// Follows what anybody remembers of queries with these strategies, for ever; to be run as a task of its own and dropped
-    /// at the end. Queries that bring their own plan have nothing to teach, and there may be a thousand of them a second.
-    pub async fn follow(&self, strategies: impl Fn() -> BTreeSet<String>) {
-        if self.episodes_max == 0 {
-            return;
-        }
-        let mut listeners = JoinSet::new();
-        let mut read_to: BTreeMap<String, u64> = BTreeMap::new();
-        let mut read = tokio::time::interval(READ_EVERY);
-        loop {
-            read.tick().await;
-            let Ok(first) = self.first_of_latest(self.episodes_max).await else {
-                continue;
-            };
-            let mut complete = true;
-            for strategy in strategies() {
-                let subject = self.bus.namespace().episodes_with(&strategy);
-                if !read_to.contains_key(&strategy) {
-                    listeners.spawn(self.clone().listen(subject.clone()));
-                }
-                let next = read_to.entry(strategy).or_insert(first);
-                match self.after(*next, &subject, self.episodes_max).await {
-                    Ok((after, episodes)) => {
-                        *next = after;
-                        self.take_in(episodes);
-                    }
-                    Err(error) => {
-                        complete = false;
-                        debug!(subject, %error, "cannot read episodes");
-                    }
-                }
-            }
-            if complete {
-                self.complete();
+    /// At most `limit` episodes of a subject from a sequence on.
+    async fn after(&self, from: u64, subject: &str, limit: usize) -> Result<Page, Error> {
+        let stored = self.bus.messages(Stream::Episodes, subject, from, limit).await?;
+        let mut page = Page {
+            episodes: Vec::new(),
+            next: stored.last().map_or(from, |last| last.sequence + 1),
+            is_last: stored.len() < limit,
+        };
+        for message in stored {
+            match self.bus.decode_stored(&message).await {
+                Ok(episode) => page.episodes.push((message.sequence, episode)),
+                Err(error) => debug!(sequence = message.sequence, %error, "left out an episode that cannot be read"),
             }
         }
-    }
-
-    /// Takes in what is published. A publish that was refused says the same as the one that was kept.
-    async fn listen(self, subject: String) {
-        loop {
-            match self.bus.subscribe(subject.clone()).await {
-                Ok(mut heard) => {
-                    while let Some(message) = heard.next().await {
-                        match message.decode::<Episode>().await {
-                            Ok(episode) => self.take_in(vec![episode]),
-                            Err(error) => debug!(%error, "left out an episode that cannot be read"),
-                        }
-                    }
-                }
-                Err(error) => warn!(subject, %error, "cannot hear of new episodes"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn complete(&self) {
-        self.learnt.write().unwrap_or_else(PoisonError::into_inner).complete = true;
-    }
-
-    fn take_in(&self, episodes: Vec<Episode>) {
-        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
-        for episode in episodes {
-            if learnt.index.insert(episode.clone()) {
-                learnt.generation += 1;
-                learnt.observe(&episode);
-            }
-        }
-    }
-
-    /// The sequence after which the stream holds at most `limit` episodes.
-    async fn first_of_latest(&self, limit: usize) -> Result<u64, Error> {
-        let last = self.bus.status(Stream::Episodes).await?.last_sequence;
-        Ok((last + 1).saturating_sub(limit as u64))
-    }
-
-    /// Episodes of a subject from a sequence on, with the sequence to go on from.
-    async fn after(&self, from: u64, subject: &str, limit: usize) -> Result<(u64, Vec<Episode>), Error> {
-        let mut episodes = Vec::new();
-        let mut next = from;
-        for stored in self.bus.messages(Stream::Episodes, subject, from, limit).await? {
-            next = next.max(stored.sequence + 1);
-            match self.bus.decode_stored(&stored).await {
-                Ok(episode) => episodes.push(episode),
-                Err(error) => debug!(sequence = stored.sequence, %error, "left out an episode that cannot be read"),
-            }
-        }
-        Ok((next, episodes))
+        Ok(page)
     }
 }

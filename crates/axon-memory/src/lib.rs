@@ -11,9 +11,9 @@ mod strategies;
 mod working;
 
 pub use duration::{DurationModel, Expectation, Planned};
-pub use episodes::Episodes;
-pub use patterns::{Corpus, PATTERNS_MAX, PatternBook, Patterns, Tally, is_of_kind, mine};
+pub use episodes::{Episodes, OWN_PLAN};
+pub use patterns::{Corpus, Miner, PATTERNS_MAX, PatternBook, Patterns, Tally, is_of_kind, mine};
 pub use predictor::{ClassLimits, DEFAULT_LIMITS, Prediction, Predictor, Traits, true_complexity};
 pub use recall::EpisodeIndex;
-pub use strategies::{Application, Strategies, StrategyBook};
+pub use strategies::{Application, Strategies, StrategyBook, heed_readers};
 pub use working::{Kept, LocalCache, SharedFacts, Source, Wanted, WorkingMemory};

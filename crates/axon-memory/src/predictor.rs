@@ -1,12 +1,14 @@
 //! The complexity of a query, learnt from what earlier ones used. Pure and deterministic: the same episodes in the same order
 //! give the same model.
 //!
-//! It is a softmax regression over named traits of a query, trained online by gradient descent. One episode in five is held
-//! back: on those the model competes with the rules, and as long as it is not better there it is not used.
+//! It is a softmax regression over named traits of a query, trained online by gradient descent. One query in five is held
+//! back: on those the model competes with the rules, and as long as it is not better there it is not used. What a query may
+//! use is bounded by the class it is planned as, so queries held back are planned by the rules: a model that judged itself by
+//! its own plans would always prove right.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use axon_protocol::{AnswerStatus, Complexity, Episode, Shape};
+use axon_protocol::{AnswerStatus, Complexity, Episode, QueryId, Shape, StopReason};
 use serde::Serialize;
 
 use crate::recall::words_of;
@@ -21,11 +23,15 @@ const STEP: f64 = 0.3;
 const STEP_HALVED_AFTER: f64 = 1000.0;
 /// Share by which every weight that is touched shrinks with each step, so that chance does not pile up.
 const SHRINK: f64 = 1e-3;
-/// One of so many episodes is held back.
+/// One of so many queries is held back, and which of them.
 const HELD_BACK: u64 = 5;
+pub(crate) const HELD_BACK_PART: u64 = 0;
 /// Latest episodes held back that count, and how many there must be.
 const JUDGED_MAX: usize = 100;
 const JUDGED_MIN: usize = 20;
+/// Share of the time, tokens or cents of its class by which what was cut short surely had used them up: of each 15 % are kept
+/// for the synthesis.
+const USED_UP_SHARE: f64 = 0.8;
 
 /// What a query of a class may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,23 +73,52 @@ pub const DEFAULT_LIMITS: [ClassLimits; 3] = [
     },
 ];
 
-/// The smallest class whose limits cover what a query used: tasks that contributed to what was kept, tool calls, time,
-/// tokens and cents. `None` where that cannot be told: it was cut short, or it was not analysed.
-pub fn true_complexity(episode: &Episode, limits: &[ClassLimits; 3]) -> Option<Complexity> {
-    if episode.status != AnswerStatus::Complete || episode.complexity.is_none() {
-        return None;
+impl ClassLimits {
+    fn cover(&self, episode: &Episode, workers: usize) -> bool {
+        workers <= self.workers
+            && episode.usage.tool_calls <= self.tool_calls
+            && episode.duration_ms <= self.duration_ms
+            && episode.usage.tokens <= self.tokens
+            && episode.usage.cents <= self.cents
     }
+
+    /// Whether a query that ended incomplete had used up what its class gives: its time, its tokens or cents, or every call
+    /// that its tasks may make.
+    fn used_up(&self, episode: &Episode) -> bool {
+        let nearly = |used: f64, given: f64| given > 0.0 && used >= USED_UP_SHARE * given;
+        let calls_each = self.tool_calls / self.workers.max(1) as u64;
+        let calls = calls_each.saturating_mul(episode.tasks as u64);
+        match episode.stop_reason {
+            StopReason::Deadline => nearly(episode.duration_ms, self.duration_ms),
+            StopReason::Finished => {
+                calls > 0 && episode.usage.tool_calls >= calls
+                    || nearly(episode.usage.tokens as f64, self.tokens as f64)
+                    || nearly(episode.usage.cents, self.cents)
+            }
+            StopReason::Cancelled | StopReason::EnoughFound | StopReason::Refused => false,
+        }
+    }
+}
+
+/// The smallest class whose limits cover what a query used: tasks that contributed to what was kept, tool calls, time,
+/// tokens and cents. Where it ended incomplete at the limits of its class, it is larger than that class. `None` where it
+/// cannot be told: it was cut short by something else, or it was not analysed.
+pub fn true_complexity(episode: &Episode, limits: &[ClassLimits; 3]) -> Option<Complexity> {
+    let planned = CLASSES.iter().position(|class| Some(*class) == episode.complexity)?;
     let coverage = episode.quality.map_or(1.0, |quality| quality.coverage);
     let workers = ((coverage * episode.tasks as f64).ceil() as usize).max(1);
-    let covers = |limits: &ClassLimits| {
-        workers <= limits.workers
-            && episode.usage.tool_calls <= limits.tool_calls
-            && episode.duration_ms <= limits.duration_ms
-            && episode.usage.tokens <= limits.tokens
-            && episode.usage.cents <= limits.cents
-    };
-    let class = limits.iter().position(covers).unwrap_or(CLASSES.len() - 1);
-    Some(CLASSES[class])
+    let largest = CLASSES.len() - 1;
+    let covering = limits
+        .iter()
+        .position(|limits| limits.cover(episode, workers))
+        .unwrap_or(largest);
+    match episode.status {
+        AnswerStatus::Complete => Some(CLASSES[covering]),
+        AnswerStatus::Partial if limits[planned].used_up(episode) => {
+            Some(CLASSES[covering.max(planned + 1).min(largest)])
+        }
+        AnswerStatus::Partial | AnswerStatus::Failed => None,
+    }
 }
 
 /// What is known of a query before it is planned.
@@ -165,7 +200,7 @@ impl Predictor {
         let (Some(truth), Some(traits)) = (true_complexity(episode, &self.limits), Traits::of(episode)) else {
             return;
         };
-        if held_back(episode) {
+        if held_back(&episode.query_id, HELD_BACK_PART) {
             let (said, _) = self.likeliest(&traits.values());
             if self.judged.len() == JUDGED_MAX {
                 self.judged.pop_front();
@@ -176,10 +211,11 @@ impl Predictor {
         }
     }
 
-    /// What the model says, once it does better than the rules on what was held back.
-    pub fn predict(&self, traits: &Traits<'_>) -> Option<Prediction> {
+    /// What the model says of a query, once it does better than the rules on what was held back. Nothing of one that is
+    /// held back itself.
+    pub fn predict(&self, query: &QueryId, traits: &Traits<'_>) -> Option<Prediction> {
         let (accuracy, rules_accuracy) = self.accuracy()?;
-        if accuracy <= rules_accuracy {
+        if held_back(query, HELD_BACK_PART) || accuracy <= rules_accuracy {
             return None;
         }
         let (complexity, probability) = self.likeliest(&traits.values());
@@ -260,22 +296,18 @@ impl Predictor {
     }
 }
 
-/// Whether an episode is held back: by its id alone, so that every lead holds back the same ones.
-pub(crate) fn held_back(episode: &Episode) -> bool {
+/// Whether a query is one of the fifth with this number: by its id alone, so that every lead holds back the same ones.
+pub(crate) fn held_back(query: &QueryId, part: u64) -> bool {
     // FNV-1a.
-    let hash = episode
-        .query_id
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    hash % HELD_BACK == 0
+    let hash = query.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash % HELD_BACK == part
 }
 
 #[cfg(test)]
 mod tests {
-    use axon_protocol::{QualityMetrics, QueryId, StopReason, Usage};
+    use axon_protocol::{QualityMetrics, Usage};
     use chrono::DateTime;
 
     use super::*;
@@ -366,6 +398,62 @@ mod tests {
                 None,
             ),
             (
+                "out of the time of its class",
+                Episode {
+                    status: AnswerStatus::Partial,
+                    stop_reason: StopReason::Deadline,
+                    duration_ms: 110_000.0,
+                    ..base()
+                },
+                Some(Complexity::Complex),
+            ),
+            (
+                "out of the shorter time that its asker gave",
+                Episode {
+                    status: AnswerStatus::Partial,
+                    stop_reason: StopReason::Deadline,
+                    duration_ms: 10_000.0,
+                    ..base()
+                },
+                None,
+            ),
+            (
+                "out of calls",
+                Episode {
+                    status: AnswerStatus::Partial,
+                    complexity: Some(Complexity::Simple),
+                    usage: Usage {
+                        tool_calls: 10,
+                        ..Usage::default()
+                    },
+                    ..base()
+                },
+                Some(Complexity::Medium),
+            ),
+            (
+                "out of tokens",
+                Episode {
+                    status: AnswerStatus::Partial,
+                    complexity: Some(Complexity::Complex),
+                    usage: Usage {
+                        tokens: 130_000,
+                        ..Usage::default()
+                    },
+                    ..base()
+                },
+                Some(Complexity::Complex),
+            ),
+            (
+                "cancelled",
+                Episode {
+                    status: AnswerStatus::Partial,
+                    stop_reason: StopReason::Cancelled,
+                    duration_ms: 110_000.0,
+                    ..base()
+                },
+                None,
+            ),
+            (
                 "not analysed",
                 Episode {
                     complexity: None,
@@ -376,6 +464,13 @@ mod tests {
         ] {
             assert_eq!(true_complexity(&episode, &DEFAULT_LIMITS), expected, "{name}");
         }
+    }
+
+    /// The id of a query that is held back, or of one that is not.
+    fn id(held: bool) -> QueryId {
+        let mut ids = (0..).map(QueryId::from_sequence);
+        ids.find(|id| held_back(id, HELD_BACK_PART) == held)
+            .expect("there are both")
     }
 
     /// Queries whose true complexity the rules get wrong: they call everything medium.
@@ -390,15 +485,18 @@ mod tests {
     #[test]
     fn it_learns_what_the_rules_get_wrong_and_is_used_only_then() {
         let mut predictor = Predictor::new(DEFAULT_LIMITS);
-        let ask = |predictor: &Predictor, index: u64| {
+        let planned = |predictor: &Predictor, id: &QueryId, index: u64| {
             let (query, _) = query(index);
-            predictor.predict(&Traits {
+            let traits = Traits {
                 query,
                 aspects: 0,
                 shape: Shape::Single,
                 ruled: Complexity::Medium,
-            })
+            };
+            predictor.predict(id, &traits)
         };
+        let (free, held) = (id(false), id(true));
+        let ask = |predictor: &Predictor, index: u64| planned(predictor, &free, index);
         assert_eq!(ask(&predictor, 0), None, "a cold start leaves it to the rules");
         for index in 0..300 {
             let (query, tasks) = query(index);
@@ -410,6 +508,11 @@ mod tests {
         {
             let prediction = ask(&predictor, index as u64).expect("better than the rules");
             assert_eq!(prediction.complexity, expected);
+            assert_eq!(
+                planned(&predictor, &held, index as u64),
+                None,
+                "what judges it is planned by the rules"
+            );
             assert!(
                 prediction.accuracy > 0.9 && prediction.rules_accuracy < 0.5,
                 "{prediction:?}"
@@ -443,7 +546,44 @@ mod tests {
             shape: Shape::Single,
             ruled: Complexity::Simple,
         };
-        assert_eq!(predictor.predict(&traits), None);
+        assert_eq!(predictor.predict(&id(false), &traits), None);
+    }
+
+    /// A fleet in which no query can use more than the class that it is planned as gives.
+    #[test]
+    fn a_model_that_plans_too_small_is_found_out() {
+        let mut predictor = Predictor::new(DEFAULT_LIMITS);
+        // Of old such queries were simple, which the rules, who say medium, never learnt.
+        for index in 0..200 {
+            predictor.observe(&episode(
+                index,
+                "which functions read the header",
+                Complexity::Medium,
+                1,
+            ));
+        }
+        // Now they take four tasks, where they get them.
+        let mut planned_small = 0;
+        for index in 200..1_200 {
+            let traits = Traits {
+                query: "which functions read the header",
+                aspects: 0,
+                shape: Shape::Single,
+                ruled: Complexity::Medium,
+            };
+            let said = predictor.predict(&QueryId::from_sequence(index), &traits);
+            let complexity = said.map_or(Complexity::Medium, |said| said.complexity);
+            let tasks = match complexity {
+                Complexity::Simple => 1,
+                Complexity::Medium | Complexity::Complex => 4,
+            };
+            planned_small += usize::from(index >= 1_000 && tasks == 1);
+            predictor.observe(&Episode {
+                ruled: Some(Complexity::Medium),
+                ..episode(index, traits.query, complexity, tasks)
+            });
+        }
+        assert_eq!(planned_small, 0, "{:?}", predictor.accuracy());
     }
 
     #[test]

@@ -34,9 +34,17 @@ pub struct EpisodeIndex {
     /// Oldest first; some may be forgotten already.
     order: VecDeque<u64>,
     words: HashMap<String, u32>,
-    /// For each word the episodes that hold it.
-    holders: Vec<Vec<u64>>,
+    /// Each word by its number, with the episodes that hold it.
+    held: Vec<Held>,
+    /// Numbers of words that no episode holds any more.
+    free: Vec<u32>,
     next: u64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    word: String,
+    by: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -54,7 +62,8 @@ impl EpisodeIndex {
             numbers: HashMap::new(),
             order: VecDeque::new(),
             words: HashMap::new(),
-            holders: Vec::new(),
+            held: Vec::new(),
+            free: Vec::new(),
             next: 0,
         }
     }
@@ -89,7 +98,7 @@ impl EpisodeIndex {
         let number = self.next;
         self.next += 1;
         for word in &words {
-            self.holders[*word as usize].push(number);
+            self.held[*word as usize].by.push(number);
         }
         self.numbers.insert(episode.query_id.clone(), number);
         self.order.push_back(number);
@@ -117,22 +126,42 @@ impl EpisodeIndex {
         };
         self.numbers.remove(&indexed.episode.query_id);
         for word in indexed.words {
-            self.holders[word as usize].retain(|holder| *holder != number);
+            let held = &mut self.held[word as usize];
+            held.by.retain(|holder| *holder != number);
+            if held.by.is_empty() {
+                self.words.remove(&std::mem::take(&mut held.word));
+                self.free.push(word);
+            }
         }
     }
 
     fn number_of(&mut self, word: String) -> u32 {
-        let next = self.holders.len() as u32;
-        let number = *self.words.entry(word).or_insert(next);
-        if number == next {
-            self.holders.push(Vec::new());
+        if let Some(number) = self.words.get(&word) {
+            return *number;
         }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.held.push(Held::default());
+            self.held.len() as u32 - 1
+        });
+        self.held[number as usize].word.clone_from(&word);
+        self.words.insert(word, number);
         number
     }
 
     fn weight(&self, word: u32) -> f64 {
-        let holders = self.holders[word as usize].len().max(1);
+        let holders = self.held[word as usize].by.len().max(1);
         (1.0 + self.episodes.len() as f64 / holders as f64).ln()
+    }
+
+    /// The episode of a query.
+    pub fn get(&self, query: &QueryId) -> Option<&Arc<Episode>> {
+        let number = self.numbers.get(query)?;
+        self.episodes.get(number).map(|indexed| &indexed.episode)
+    }
+
+    /// The queries whose episodes can be recalled.
+    pub fn queries(&self) -> impl Iterator<Item = &QueryId> {
+        self.numbers.keys()
     }
 
     /// All episodes.
@@ -153,7 +182,7 @@ impl EpisodeIndex {
         for word in &known {
             let weight = self.weight(*word);
             whole += weight;
-            for holder in &self.holders[*word as usize] {
+            for holder in &self.held[*word as usize].by {
                 *shared.entry(*holder).or_default() += weight;
             }
         }
@@ -343,6 +372,10 @@ mod tests {
         assert!(!index.remove(&QueryId::new("c").expect("an id")));
         assert_eq!(recalled(&index, "delta", 0), [""; 0]);
         assert_eq!(index.len(), 1);
+        assert!(
+            index.words.len() == 2 && index.held.len() == 3,
+            "words that nobody holds are forgotten: {index:?}"
+        );
         let mut none = EpisodeIndex::new(0);
         none.insert(episode("a", "alpha", 0));
         assert!(none.is_empty());

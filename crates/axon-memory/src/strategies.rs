@@ -2,10 +2,13 @@
 //! leads never lose each other's updates.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axon_bus::{Bus, Entry, Error, Table};
-use axon_protocol::{Bucket, Episode, Feedback, QueryId, StrategyDefinition, StrategyStatistics};
+use axon_protocol::{
+    Bucket, CountedGroup, Episode, Feedback, QueryId, Recalled, StrategyDefinition, StrategyStatistics,
+};
 use serde_json::Value;
 use tracing::warn;
 
@@ -41,6 +44,18 @@ pub struct StrategyBook {
 }
 
 impl StrategyBook {
+    fn of(all: BTreeMap<String, Value>) -> Self {
+        let mut book = Self::default();
+        for (key, value) in all {
+            book.apply(Entry {
+                key,
+                value: Some(value),
+                revision: 0,
+            });
+        }
+        book
+    }
+
     fn apply(&mut self, entry: Entry<Value>) {
         let Entry { key, value, .. } = entry;
         if let Some(name) = key.strip_prefix(STATISTICS) {
@@ -68,11 +83,20 @@ fn set<T: serde::de::DeserializeOwned>(map: &mut BTreeMap<String, T>, name: &str
     }
 }
 
+/// Takes in what readers think of the answers that are recalled: one that was marked bad is no success.
+pub fn heed_readers(recalled: &mut [Recalled], statistics: &BTreeMap<String, StrategyStatistics>) {
+    for one in recalled {
+        let statistics = statistics.get(&one.strategy);
+        one.success &= !statistics.is_some_and(|statistics| statistics.marked_bad.contains(&one.query_id));
+    }
+}
+
 /// The strategies of the fleet.
 #[derive(Debug, Clone)]
 pub struct Strategies {
     table: Table<Value>,
     book: Arc<RwLock<StrategyBook>>,
+    loaded: Arc<AtomicBool>,
 }
 
 impl Strategies {
@@ -81,6 +105,7 @@ impl Strategies {
         Self {
             table: bus.table(Bucket::Strategies),
             book: Arc::default(),
+            loaded: Arc::default(),
         }
     }
 
@@ -96,32 +121,53 @@ impl Strategies {
 
     /// Follows every change for ever; to be run as a task of its own and dropped at the end.
     pub async fn follow(&self) {
-        let apply = |entry| self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
-        follow(&self.table, apply).await;
+        let write = || self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let loaded = |all| {
+            *write() = StrategyBook::of(all);
+            self.loaded.store(true, Ordering::Release);
+        };
+        follow(&self.table, loaded, |entry| write().apply(entry)).await;
     }
 
-    /// Counts applications, one compare-and-set a strategy.
-    pub async fn record(&self, applications: &[Application]) -> Result<(), Error> {
-        let mut by_name: BTreeMap<&str, Vec<&Application>> = BTreeMap::new();
-        for application in applications {
-            by_name.entry(&application.strategy).or_default().push(application);
+    /// Whether everything that stood in the bucket is known, since [`Strategies::follow`] runs.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Counts applications, one compare-and-set a strategy, and takes out those that are counted: after an error the others
+    /// are left, to be given again as the same group. What was written although its acknowledgement was lost counts once.
+    pub async fn record(&self, group: &CountedGroup, applications: &mut Vec<Application>) -> Result<(), Error> {
+        let mut by_name: BTreeMap<String, Vec<Application>> = BTreeMap::new();
+        for application in applications.drain(..) {
+            let name = application.strategy.clone();
+            by_name.entry(name).or_default().push(application);
         }
-        for (name, group) in by_name {
-            let key = format!("{STATISTICS}{name}");
-            self.table
-                .modify(&key, |current| {
-                    // Statistics that cannot be read are of no use to anybody: counting starts again.
-                    let mut statistics: StrategyStatistics = current
-                        .and_then(|value| serde_json::from_value(value).ok())
-                        .unwrap_or_default();
-                    for one in &group {
-                        statistics.record(one.success, one.duration_ms, one.cost_cents, one.quality);
-                    }
-                    serde_json::to_value(statistics).ok()
-                })
-                .await?;
+        let mut failed = None;
+        for (name, same) in by_name {
+            if let Err(error) = self.record_of(&name, group, &same).await {
+                applications.extend(same);
+                failed = Some(error);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn record_of(&self, name: &str, group: &CountedGroup, applications: &[Application]) -> Result<(), Error> {
+        self.table
+            .modify(&format!("{STATISTICS}{name}"), |current| {
+                // Statistics that cannot be read are of no use to anybody: counting starts again.
+                let mut statistics: StrategyStatistics = current
+                    .and_then(|value| serde_json::from_value(value).ok())
+                    .unwrap_or_default();
+                if !statistics.begin_group(group) {
+                    return None;
+                }
+                for one in applications {
+                    statistics.record(one.success, one.duration_ms, one.cost_cents, one.quality);
+                }
+                serde_json::to_value(statistics).ok()
+            })
+            .await
     }
 }
 
@@ -172,9 +218,21 @@ impl Strategies {
         Ok(written)
     }
 
-    /// Deletes a definition.
-    pub async fn undefine(&self, name: &str) -> Result<(), Error> {
-        self.table.delete(&format!("{DEFINITIONS}{name}")).await
+    /// Deletes a definition, where the one that stands is still `known`. `false` where somebody changed it.
+    pub async fn undefine(&self, known: &StrategyDefinition) -> Result<bool, Error> {
+        let key = format!("{DEFINITIONS}{}", known.name);
+        let Some(entry) = self.table.get(&key).await? else {
+            return Ok(false);
+        };
+        let current = entry.value.and_then(|value| serde_json::from_value(value).ok());
+        if current.as_ref() != Some(known) {
+            return Ok(false);
+        }
+        match self.table.delete_at(&key, entry.revision).await {
+            Ok(()) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Counts the application no more whose episode is forgotten. `false` where nothing was counted.
@@ -212,20 +270,13 @@ impl Strategies {
     pub async fn load(&self) -> Result<(), Error> {
         let book = self.read().await?;
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = book;
+        self.loaded.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Reads everything once, for whoever does not follow.
     pub async fn read(&self) -> Result<StrategyBook, Error> {
-        let mut book = StrategyBook::default();
-        for (key, value) in self.table.all().await? {
-            book.apply(Entry {
-                key,
-                value: Some(value),
-                revision: 0,
-            });
-        }
-        Ok(book)
+        Ok(StrategyBook::of(self.table.all().await?))
     }
 
     /// The statistics of one strategy as they stand now.
@@ -248,6 +299,40 @@ mod tests {
             key: key.to_owned(),
             value,
             revision: 1,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_its_reader_marked_bad_is_recalled_as_no_success() {
+        let id = |id: &str| QueryId::new(id).expect("an id");
+        let recalled = |query: &str, strategy: &str, success: bool| Recalled {
+            query_id: id(query),
+            query: String::new(),
+            strategy: strategy.to_owned(),
+            status: axon_protocol::AnswerStatus::Complete,
+            success,
+            similarity: 1.0,
+            score: 1.0,
+            same_workspace: false,
+            summary: String::new(),
+            places: Vec::new(),
+            duration_ms: 1.0,
+            at: chrono::DateTime::UNIX_EPOCH,
+        };
+        let statistics = StrategyStatistics {
+            marked_bad: vec![id("bad")],
+            ..StrategyStatistics::default()
+        };
+        let statistics = BTreeMap::from([("research".to_owned(), statistics)]);
+        for (query, strategy, success, expected) in [
+            ("bad", "research", true, false),
+            ("good", "research", true, true),
+            ("failed", "research", false, false),
+            ("bad", "testing", true, true),
+        ] {
+            let mut one = [recalled(query, strategy, success)];
+            heed_readers(&mut one, &statistics);
+            assert_eq!(one[0].success, expected, "{query} {strategy}");
         }
     }
 

@@ -45,7 +45,9 @@ pub use plan::{
 };
 pub use query::{Budget, DEADLINE_S_MAX, QUERY_BYTES_MAX, Query, QueryError, Replay};
 pub use scale::{ScaleReply, StartedProcess};
-pub use strategy::{DelegationTemplate, LearntFrom, Stage, StrategyDefinition, StrategyStatistics, TemplateScope};
+pub use strategy::{
+    CountedGroup, DelegationTemplate, LearntFrom, Stage, StrategyDefinition, StrategyStatistics, TemplateScope,
+};
 pub use subject::{Bucket, Namespace, NamespaceError, ObjectBucket, Stream, TaskSubject};
 pub use synthesis::{ResultReference, SynthesisRequest};
 pub use task::{RunStatistics, Task, TaskResult, TaskStatus, Upstream, Usage};

@@ -147,7 +147,22 @@ pub struct StrategyStatistics {
     /// Those of them that succeeded and were not marked bad.
     #[serde(default)]
     pub recent_successes: f64,
+    /// The group that each of the last writers counted last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted_last: Vec<CountedGroup>,
 }
+
+/// Applications that are counted together. Whoever gets no acknowledgement writes its group again, and it counts once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CountedGroup {
+    /// Who counts: a random token of each process.
+    pub by: String,
+    /// Grows with each group of the same writer.
+    pub number: u64,
+}
+
+/// Writers whose last group is known: more than leads that write at the same time.
+const WRITERS_MAX: usize = 32;
 
 /// Queries of one strategy whose mark can still be taken back.
 const MARKED_MAX: usize = 1000;
@@ -155,6 +170,21 @@ const MARKED_MAX: usize = 1000;
 const RECENT_SHARE: f64 = 0.965_936;
 
 impl StrategyStatistics {
+    /// Notes that a group of applications is counted next. `false` where it was counted before.
+    pub fn begin_group(&mut self, group: &CountedGroup) -> bool {
+        if let Some(index) = self.counted_last.iter().position(|last| last.by == group.by) {
+            if self.counted_last[index].number >= group.number {
+                return false;
+            }
+            self.counted_last.remove(index);
+        }
+        if self.counted_last.len() >= WRITERS_MAX {
+            self.counted_last.remove(0);
+        }
+        self.counted_last.push(group.clone());
+        true
+    }
+
     /// Adds one application.
     pub fn record(&mut self, success: bool, duration_ms: u64, cost_cents: f64, quality: f64) {
         self.applications += 1;
@@ -183,7 +213,10 @@ impl StrategyStatistics {
             self.marked_bad.remove(index);
         }
         if self.applications <= 1 {
-            *self = Self::default();
+            *self = Self {
+                counted_last: std::mem::take(&mut self.counted_last),
+                ..Self::default()
+            };
             return;
         }
         let before = self.applications as f64;
@@ -269,6 +302,34 @@ mod tests {
             assert_eq!(statistics.mark(&query(name), feedback), changes, "{name} {feedback:?}");
             assert_eq!(statistics.success_rate(), Some(rate), "{name} {feedback:?}");
         }
+    }
+
+    #[test]
+    fn a_group_that_is_written_again_counts_once() {
+        let mut statistics = StrategyStatistics::default();
+        for (by, number, counts) in [
+            ("a", 1, true),
+            ("a", 1, false),
+            ("b", 1, true),
+            ("a", 1, false),
+            ("a", 2, true),
+            ("a", 1, false),
+            ("b", 1, false),
+        ] {
+            let group = CountedGroup {
+                by: by.to_owned(),
+                number,
+            };
+            assert_eq!(statistics.begin_group(&group), counts, "{by} {number}");
+        }
+        for writer in 0..100 {
+            let group = CountedGroup {
+                by: format!("writer {writer}"),
+                number: 1,
+            };
+            assert!(statistics.begin_group(&group));
+        }
+        assert_eq!(statistics.counted_last.len(), WRITERS_MAX);
     }
 
     #[test]

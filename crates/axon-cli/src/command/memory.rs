@@ -1,6 +1,7 @@
 //! `axon memory`: what the fleet remembers of its queries. Recall is the same as a lead's; export and import carry episodes,
 //! patterns, statistics and definitions of strategies to another fleet, where nothing that is known already is replaced.
 
+mod limits;
 mod patterns;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message};
-use axon_memory::{DEFAULT_LIMITS, DurationModel, Episodes, Patterns, Predictor, SharedFacts, Strategies};
+use axon_memory::{
+    DEFAULT_LIMITS, DurationModel, Episodes, OWN_PLAN, Patterns, Predictor, SharedFacts, Strategies, heed_readers,
+};
 use axon_protocol::{
     Bucket, Control, Episode, Format, PatternRecord, PlanRecord, QueryId, Recalled, StrategyDefinition,
     StrategyStatistics, Stream,
@@ -28,6 +31,9 @@ use patterns::PatternsCommand;
 
 /// Episodes that are read, the latest ones.
 const EPISODES_MAX: usize = 10_000;
+/// How long a query that is answered may take to be remembered, and how often that is looked at.
+const REMEMBERED_WITHIN: Duration = Duration::from_secs(15);
+const REMEMBERED_POLL: Duration = Duration::from_millis(200);
 /// How long storing one episode may take.
 const STEP: Duration = Duration::from_secs(20);
 const TEXT_CHARS_MAX: usize = 60;
@@ -121,10 +127,10 @@ pub(crate) async fn run(context: &Context, args: MemoryArgs) -> anyhow::Result<E
 }
 
 async fn list(context: &Context, bus: &Bus, strategy: Option<&str>, limit: usize) -> anyhow::Result<Exit> {
-    let mut episodes = Episodes::new(bus, 0, DEFAULT_LIMITS).latest(EPISODES_MAX).await?;
-    episodes.retain(|episode| strategy.is_none_or(|name| episode.strategy == name));
+    let mut episodes = Episodes::new(bus, 0, DEFAULT_LIMITS)
+        .latest(strategy, limit.min(EPISODES_MAX))
+        .await?;
     episodes.reverse();
-    episodes.truncate(limit);
     if context.json {
         for episode in &episodes {
             output::json_line(episode)?;
@@ -154,13 +160,20 @@ fn episodes_text(episodes: &[Episode], now: DateTime<Utc>) -> String {
     output::table(&["ID", "AGE", "STATUS", "STRATEGY", "TOOK", "QUERY"], &rows)
 }
 
+/// Episodes as a lead with these settings knows them.
+fn episodes_of_a_lead(context: &Context, bus: &Bus) -> Episodes {
+    let lead = &context.lead;
+    Episodes::new(bus, limits::episodes_max(lead), limits::class_limits(lead))
+}
+
 async fn recall(context: &Context, bus: &Bus, query: &str) -> anyhow::Result<Exit> {
     if query.trim().is_empty() {
         return Err(Failure::bad_input("the query is empty: say what you would ask".to_owned()).into());
     }
-    let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
+    let episodes = episodes_of_a_lead(context, bus);
     episodes.read().await?;
-    let recalled = episodes.recall(query, None, Utc::now());
+    let mut recalled = episodes.recall(query, None, Utc::now());
+    heed_readers(&mut recalled, &Strategies::new(bus).read().await?.statistics);
     if context.json {
         for one in &recalled {
             output::json_line(one)?;
@@ -194,7 +207,7 @@ fn recalled_text(recalled: &[Recalled], now: DateTime<Utc>) -> String {
 }
 
 async fn model(context: &Context, bus: &Bus, limit: usize) -> anyhow::Result<Exit> {
-    let episodes = Episodes::new(bus, EPISODES_MAX, DEFAULT_LIMITS);
+    let episodes = episodes_of_a_lead(context, bus);
     episodes.read().await?;
     let model = episodes.predictor();
     let durations = episodes.durations();
@@ -270,15 +283,22 @@ fn model_text(model: &Predictor, limit: usize) -> String {
 
 async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Exit> {
     let ns = bus.namespace();
+    let queue = settled_queue(bus, id).await?;
+    let replays = kept::replays(bus, id).await?;
+    if let Some(replay) = queue.replays_of(id).chain(replays.running.iter()).next() {
+        let message = format!(
+            "query {replay} repeats it and is still worked on: wait for its answer, or stop it with `axon cancel {replay}`"
+        );
+        return Err(Failure::bad_input(message).into());
+    }
     let plans = bus.table::<PlanRecord>(Bucket::Plans);
     let planned = plans.get(id.as_str()).await?.is_some_and(|entry| entry.value.is_some());
     let answered = stored_answer(bus, id).await?.is_some();
     if planned && !answered {
-        let message = format!("query {id} is still worked on: wait for its answer, or stop it with `axon cancel {id}`");
-        return Err(Failure::bad_input(message).into());
+        return Err(still_worked_on(id));
     }
     let remembered = episodes_of(bus, id).await?;
-    let removed = kept::remove(bus, id).await?;
+    let removed = kept::remove(bus, id, &replays.answered, &queue).await?;
     let episodes = bus.purge(Stream::Episodes, &ns.episodes_of(id)).await?;
     let events = bus.purge(Stream::Events, &ns.events_of(id)).await?;
     let tasks = match bus.purge(Stream::History, &ns.history_of_query(id)).await {
@@ -315,7 +335,8 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
         let plan = if planned { "its plan, " } else { "" };
         output::line(&format!(
             "forgotten: {plan}{}, {}, {}, {}, {}, {}, {}. Its results and its answer hold its words and stay until they expire \
-             by themselves, because they keep it from being carried out twice{}",
+             by themselves, because they keep it from being carried out twice; so do, for up to 7 days, the plans and tasks of \
+             similar queries that were asked since and told of it{}",
             counted(episodes as usize, "episode"),
             counted(events as usize, "event"),
             counted(tasks as usize + removed.queries, "history message"),
@@ -333,6 +354,28 @@ async fn forget(context: &Context, bus: &Bus, id: &QueryId) -> anyhow::Result<Ex
     Ok(Exit::Success)
 }
 
+/// The queue, once nobody works on the query any more: a lead takes it out when it has remembered it.
+async fn settled_queue(bus: &Bus, id: &QueryId) -> anyhow::Result<kept::Queue> {
+    let until = Instant::now() + REMEMBERED_WITHIN;
+    loop {
+        let queue = kept::queue(bus).await?;
+        if !queue.holds(id) {
+            return Ok(queue);
+        }
+        if Instant::now() > until || stored_answer(bus, id).await?.is_none() {
+            return Err(still_worked_on(id));
+        }
+        tokio::time::sleep(REMEMBERED_POLL).await;
+    }
+}
+
+fn still_worked_on(id: &QueryId) -> anyhow::Error {
+    let message = format!(
+        "query {id} is still queued or worked on: wait for its answer, or stop it with `axon cancel {id}`, and forget it then"
+    );
+    Failure::bad_input(message).into()
+}
+
 /// The episodes of a query: one, or none.
 async fn episodes_of(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Episode>> {
     let mut episodes = Vec::new();
@@ -348,19 +391,18 @@ async fn episodes_of(bus: &Bus, id: &QueryId) -> anyhow::Result<Vec<Episode>> {
 
 async fn export(context: &Context, bus: &Bus, file: Option<&Path>) -> anyhow::Result<Exit> {
     let book = Strategies::new(bus).read().await?;
-    let episodes = Episodes::new(bus, 0, DEFAULT_LIMITS).latest(EPISODES_MAX).await?;
-    let mut lines: Vec<Line> = book
-        .definitions
-        .into_values()
-        .map(|definition| Line::Definition(Box::new(definition)))
+    let memory = Episodes::new(bus, 0, DEFAULT_LIMITS);
+    // Apart from each other, because those with a plan of their own may be thousands.
+    let mut episodes = memory.latest(Some(OWN_PLAN), EPISODES_MAX).await?;
+    episodes.extend(memory.latest_analysed(EPISODES_MAX).await?);
+    let statistics = book.statistics.into_iter();
+    let mut lines: Vec<Line> = statistics
+        .map(|(strategy, statistics)| Line::Statistics { strategy, statistics })
         .collect();
-    lines.extend(
-        book.statistics
-            .into_iter()
-            .map(|(strategy, statistics)| Line::Statistics { strategy, statistics }),
-    );
     lines.extend(episodes.into_iter().map(|episode| Line::Episode(Box::new(episode))));
-    // After the episodes that they were mined from, so that a lead which reads along finds them confirmed.
+    // After the episodes that they were made and mined from, so that a lead which reads along finds them confirmed.
+    let definitions = book.definitions.into_values();
+    lines.extend(definitions.map(|definition| Line::Definition(Box::new(definition))));
     let patterns = Patterns::new(bus).read().await?.records;
     lines.extend(patterns.into_values().map(|record| Line::Pattern(Box::new(record))));
     let Some(file) = file else {

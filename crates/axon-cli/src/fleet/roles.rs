@@ -152,6 +152,7 @@ mod tests {
             tools: axon_tools::Config::default(),
             config_file: Some("my.toml".into()),
             nats_given: false,
+            lead: serde_json::Map::new(),
             json: false,
             client: "test".to_owned(),
         };

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axon_lead::analysis::analyze;
 use axon_lead::learning::candidates::{Change, Known, changes};
 use axon_lead::strategy::{Experience, Library, Trial};
-use axon_memory::{
-    Corpus, DEFAULT_LIMITS, DurationModel, EpisodeIndex, PatternBook, Predictor, Traits, mine, true_complexity,
-};
+use axon_memory::{Corpus, DEFAULT_LIMITS, DurationModel, EpisodeIndex, PatternBook, Predictor, Traits, mine};
 use axon_protocol::{
     Analysis, AnswerStatus, AspectYield, Complexity, Episode, PatternRecord, QualityMetrics, Query, QueryId,
     SelectedStrategy, Stage, StopReason, StrategyDefinition, StrategyStatistics, Usage,
@@ -22,6 +20,8 @@ const TURNED_BAD: f64 = 0.1;
 /// How often an aspect brings something, and a barren one.
 const YIELDS: f64 = 0.85;
 const BARREN: f64 = 0.03;
+/// Tool calls of each task that a query really takes.
+const CALLS_A_TASK: u64 = 9;
 /// Queries between two minings: the pause of a lead.
 const MINED_EVERY: usize = 5;
 /// Time between two queries.
@@ -91,6 +91,15 @@ pub const KINDS: &[Kind] = &[
 const SUBJECTS: &[&str] = &[
     "cache", "parser", "lease", "server", "header", "queue", "index", "worker", "stream", "token", "planner", "bucket",
 ];
+
+/// The class that so many tasks take.
+fn class_of(tasks: usize) -> Complexity {
+    match tasks {
+        1 => Complexity::Simple,
+        2..=4 => Complexity::Medium,
+        _ => Complexity::Complex,
+    }
+}
 
 /// A small generator of numbers, so that every run of a seed sees the same queries.
 struct Chance(u64);
@@ -205,7 +214,7 @@ impl World {
             shape: analysis.shape,
             ruled,
         };
-        if let Some(prediction) = self.predictor.predict(&traits) {
+        if let Some(prediction) = self.predictor.predict(&id, &traits) {
             analysis.complexity = prediction.complexity;
         }
         let selected = self.select(&analysis, &query, &id);
@@ -217,7 +226,7 @@ impl World {
             trial: selected.trial,
             ruled,
             said: analysis.complexity,
-            truth: true_complexity(&episode, &DEFAULT_LIMITS).unwrap_or(ruled),
+            truth: class_of(KINDS[kind].tasks),
         };
         self.learn(episode);
         step
@@ -258,7 +267,11 @@ impl World {
             (true, false) => BEST,
             (false, _) => OTHERS,
         };
-        let success = self.chance.share() < succeeds;
+        let given = &DEFAULT_LIMITS[analysis.complexity as usize];
+        // What would take more than its class gives is cut short: it makes the calls it may, and some parts are missing.
+        let calls = (hidden.tasks as u64 * CALLS_A_TASK).min(given.tool_calls);
+        let complete = calls == hidden.tasks as u64 * CALLS_A_TASK;
+        let success = self.chance.share() < succeeds && complete;
         let definition = self.library.get(&selected.name);
         let aspects: Vec<String> = definition
             .iter()
@@ -277,16 +290,10 @@ impl World {
                 }
             })
             .collect();
-        let given = match analysis.complexity {
-            Complexity::Simple => 1,
-            Complexity::Medium => 4,
-            Complexity::Complex => 10,
-        };
-        // Where it was given too little, it takes all it was given, and more calls.
-        let tasks = hidden.tasks.min(given);
+        let tasks = hidden.tasks.min(given.workers);
         let noise = 0.7 + 0.6 * self.chance.share();
         // Each way to ask takes its own time, which no strategy tells.
-        let duration_ms = noise * 2_000.0 * hidden.tasks as f64 * (1 + 3 * form) as f64;
+        let duration_ms = (noise * 2_000.0 * hidden.tasks as f64 * (1 + 3 * form) as f64).min(given.duration_ms);
         Episode {
             query_id: id,
             query: query.query.clone(),
@@ -304,18 +311,21 @@ impl World {
             retries: 0,
             hand_overs: 0,
             conflicts: 0,
-            tasks: given,
-            workers: given,
-            status: AnswerStatus::Complete,
+            tasks: given.workers,
+            workers: given.workers,
+            status: match complete {
+                true => AnswerStatus::Complete,
+                false => AnswerStatus::Partial,
+            },
             stop_reason: StopReason::Finished,
             success,
             quality: Some(QualityMetrics {
                 completeness: if success { 0.9 } else { 0.5 },
-                coverage: tasks as f64 / given as f64,
+                coverage: tasks as f64 / given.workers as f64,
                 ..QualityMetrics::default()
             }),
             usage: Usage {
-                tool_calls: (hidden.tasks * 9) as u64,
+                tool_calls: calls,
                 ..Usage::default()
             },
             duration_ms,
@@ -348,7 +358,7 @@ impl World {
         for change in changes(&known, &mined, self.now) {
             match change {
                 Change::Define { definition, .. } => self.definitions.insert(definition.name.clone(), *definition),
-                Change::Delete { name } => self.definitions.remove(&name),
+                Change::Delete { name, .. } => self.definitions.remove(&name),
             };
         }
         let in_force = self

@@ -50,10 +50,12 @@ pub enum Change {
         /// Why.
         why: String,
     },
-    /// The marker of a dropped one has done its part.
+    /// It is deleted: the marker of a dropped one has done its part, or nothing is known any more of what it was made of.
     Delete {
         /// Its name.
         name: String,
+        /// Why.
+        why: String,
     },
 }
 
@@ -63,11 +65,23 @@ pub fn changes(known: &Known<'_>, patterns: &[Pattern], now: DateTime<Utc>) -> V
         .definitions
         .values()
         .filter_map(|definition| Some((definition, definition.learnt_from.as_ref()?)));
-    let (dropped, live): (Vec<_>, Vec<_>) = generated.partition(|(definition, _)| definition.stage == Stage::Dropped);
-    let mut changes: Vec<Change> = live
+    // Its words are those of queries: when these are forgotten, so are they.
+    let (unfounded, founded): (Vec<_>, Vec<_>) =
+        generated.partition(|(definition, from)| !known.has_evidence_of(definition, from));
+    let mut changes: Vec<Change> = unfounded
         .iter()
-        .filter_map(|(definition, from)| judged(known, definition, from, now))
+        .map(|(definition, _)| Change::Delete {
+            name: definition.name.clone(),
+            why: "the queries that it was made of are known no more".to_owned(),
+        })
         .collect();
+    let (dropped, live): (Vec<_>, Vec<_>) = founded
+        .into_iter()
+        .partition(|(definition, _)| definition.stage == Stage::Dropped);
+    let judgements = live
+        .iter()
+        .filter_map(|(definition, from)| judged(known, definition, from, now));
+    changes.extend(judgements);
     let mut markers: Vec<(&StrategyDefinition, &LearntFrom)> = dropped;
     markers.sort_by_key(|(_, from)| std::cmp::Reverse(from.at));
     let over = markers
@@ -76,9 +90,10 @@ pub fn changes(known: &Known<'_>, patterns: &[Pattern], now: DateTime<Utc>) -> V
         .filter(|(index, (_, from))| *index >= DROPPED_MAX || now - from.at > DROPPED_FOR);
     changes.extend(over.map(|(_, (definition, _))| Change::Delete {
         name: definition.name.clone(),
+        why: "it was dropped long ago".to_owned(),
     }));
     let mut room = GENERATED_MAX.saturating_sub(live.len());
-    let mut tried: Vec<&LearntFrom> = live.iter().map(|(_, from)| *from).collect();
+    let mut tried: Vec<&LearntFrom> = live.iter().chain(&markers).map(|(_, from)| *from).collect();
     let new: Vec<StrategyDefinition> = patterns
         .iter()
         .filter_map(|pattern| generate(known, pattern, now))
@@ -101,6 +116,15 @@ pub fn changes(known: &Known<'_>, patterns: &[Pattern], now: DateTime<Utc>) -> V
         });
     }
     changes
+}
+
+impl Known<'_> {
+    /// Whether any query is known that a generated strategy was made of: one that followed it, or the way that it is like.
+    fn has_evidence_of(&self, definition: &StrategyDefinition, from: &LearntFrom) -> bool {
+        [&definition.name, &from.like]
+            .into_iter()
+            .any(|name| self.corpus.has_any(name, &from.when))
+    }
 }
 
 /// What its results make of a generated strategy.
@@ -161,12 +185,12 @@ fn generate(known: &Known<'_>, pattern: &Pattern, now: DateTime<Utc>) -> Option<
         .filter(|better| better.learnt_from.is_none())?;
     let keywords = known.corpus.words_of_successes(follow, &pattern.when, KEYWORDS_MAX);
     // Without a word there is nothing by which its queries could be told.
-    let word = keywords.first().filter(|_| pattern.support >= SUPPORT_MIN)?;
+    keywords.first().filter(|_| pattern.support >= SUPPORT_MIN)?;
     let when = QueryKind {
         words: keywords.iter().take(WORDS_MAX).cloned().collect(),
         ..pattern.when.clone()
     };
-    let name = name_of(&when, follow, word);
+    let name = name_of(&when, follow);
     if known.definitions.contains_key(&name) {
         return None;
     }
@@ -188,10 +212,14 @@ fn generate(known: &Known<'_>, pattern: &Pattern, now: DateTime<Utc>) -> Option<
 }
 
 /// The same kind of query worked on in the same way has the same name, whoever generates it.
-fn name_of(when: &QueryKind, like: &str, word: &str) -> String {
-    let text = serde_json::to_string(&(when, like)).unwrap_or_default();
+fn name_of(when: &QueryKind, like: &str) -> String {
+    // Which of its words comes first is a matter of a few queries.
+    let mut when = when.clone();
+    when.words.sort_unstable();
+    let text = serde_json::to_string(&(&when, like)).unwrap_or_default();
     let digest: String = Digest::of(text.as_bytes()).hex().chars().take(NAME_DIGITS).collect();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let word = when.words.first().map_or("", String::as_str);
     let word: String = word.chars().filter(|c| plain(*c)).take(WORD_CHARS_MAX).collect();
     format!("for_{word}_{digest}")
 }

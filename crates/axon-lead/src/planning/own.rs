@@ -16,7 +16,7 @@ use crate::allocation::{Deadlines, allocate, deadlines, split};
 use crate::config::Config;
 
 /// The name of the strategy of a query that brings its plan.
-pub const OWN_PLAN: &str = "own_plan";
+pub const OWN_PLAN: &str = axon_memory::OWN_PLAN;
 
 /// Most tasks of a plan that counts as Medium.
 const MEDIUM_TASKS_MAX: usize = 4;

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use axon_protocol::{Complexity, Episode, QueryId, QueryKind, Shape, StopReason};
+use axon_protocol::{AnswerStatus, Complexity, Episode, QueryId, QueryKind, Shape, StopReason};
 use chrono::{DateTime, Utc};
 
 use super::tally::Tally;
+use crate::predictor::{HELD_BACK_PART, held_back};
 use crate::recall::{age_weight, words_of};
 
 /// Share of the queries of a kind that hold a word which belongs to the kind.
@@ -25,6 +26,9 @@ pub(super) struct Entry {
     pub(super) episode: Arc<Episode>,
     /// Whether its strategy succeeded and no reader marked the answer bad.
     pub(super) success: bool,
+    /// Whether that tells how good the strategy is. A query held back is planned by the rules, whatever is known of them, so that it
+    /// may have ended incomplete for their sake.
+    pub(super) tells: bool,
     pub(super) words: Vec<String>,
 }
 
@@ -58,6 +62,7 @@ impl Corpus {
             .filter(teaches)
             .map(|episode| Entry {
                 success: episode.success && !bad.contains(&episode.query_id),
+                tells: episode.status != AnswerStatus::Partial || !held_back(&episode.query_id, HELD_BACK_PART),
                 words: words_of(&episode.query),
                 episode,
             })
@@ -71,10 +76,16 @@ impl Corpus {
         self.entries.last().map(|entry| entry.episode.at)
     }
 
+    /// Whether a query of a kind is known that followed a strategy.
+    pub fn has_any(&self, strategy: &str, kind: &QueryKind) -> bool {
+        self.of(kind).any(|entry| entry.episode.strategy == strategy)
+    }
+
     /// How a strategy does for a kind of query.
     pub fn success_of(&self, strategy: &str, kind: &QueryKind, now: DateTime<Utc>) -> Tally {
         let mut tally = Tally::default();
-        for entry in self.of(kind).filter(|entry| entry.episode.strategy == strategy) {
+        let tells = |entry: &&Entry| entry.tells && entry.episode.strategy == strategy;
+        for entry in self.of(kind).filter(tells) {
             tally.add(entry.success, age_weight(entry.episode.at, now));
         }
         tally

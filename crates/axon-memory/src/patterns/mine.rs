@@ -12,8 +12,8 @@ use crate::recall::age_weight;
 
 /// Patterns that are kept.
 pub const PATTERNS_MAX: usize = 100;
-/// Queries that a share rests on at least.
-const SUPPORT_MIN: f64 = 5.0;
+/// Weight of the queries that a share rests on at least. Each counts less than the one after it: six new ones have it.
+pub(super) const SUPPORT_MIN: f64 = 5.0;
 /// Applications of a strategy to queries that read alike after which an earlier one counts half.
 const OVERTAKEN_AFTER: f64 = 50.0;
 /// Words of a query by which it is compared with others, the commonest ones, and those by which more than its strategy is.
@@ -264,13 +264,17 @@ fn kinds(words: &[Trait], analysed: &[Trait], pairs: bool) -> Vec<Kind> {
 fn observed(entry: &Entry, tools: Option<&BTreeSet<&str>>) -> Vec<(bool, Subject)> {
     let episode = &entry.episode;
     let strategy = || episode.strategy.clone();
-    let mut said = vec![(
-        entry.success,
-        Subject::Strategy {
-            leaning: entry.leaning().to_owned(),
-            followed: strategy(),
-        },
-    )];
+    let mut said = Vec::new();
+    if entry.tells {
+        let leaning = entry.leaning().to_owned();
+        said.push((
+            entry.success,
+            Subject::Strategy {
+                leaning,
+                followed: strategy(),
+            },
+        ));
+    }
     said.extend(episode.yields.iter().map(|brought| {
         let aspect = brought.aspect.clone();
         (

@@ -6,6 +6,7 @@ mod mine;
 mod tally;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axon_bus::{Bus, Entry, Error, Table};
@@ -40,6 +41,18 @@ impl PatternBook {
         records.map(|record| &record.pattern)
     }
 
+    /// The removal that holds for what was mined: its own, or that of a pattern which says the same of the same queries by
+    /// other words.
+    pub fn removal_of(&self, mined: &Pattern) -> Option<&PatternRecord> {
+        match self.records.get(&mined.key()) {
+            Some(own) => Some(own).filter(|own| own.removed.is_some()),
+            None => {
+                let mut removed = self.records.values().filter(|record| record.removed.is_some());
+                removed.find(|record| says_the_same(&record.pattern, mined))
+            }
+        }
+    }
+
     /// The patterns in force for a query of this shape and complexity, whatever it reads like.
     pub fn matching(&self, query: &str, shape: Shape, complexity: Complexity) -> Vec<Pattern> {
         let words = words_of(query);
@@ -60,17 +73,39 @@ pub fn is_of_kind(kind: &QueryKind, query: &str, shape: Shape, complexity: Compl
     corpus::fits(kind, &words_of(query), Some(shape), Some(complexity))
 }
 
-/// What is to become of a pattern in the bucket when it was mined anew by somebody who knows all episodes up to `known_to`;
-/// `None` where it stays as it is.
-fn settled(
-    current: Option<&PatternRecord>,
-    mined: &Pattern,
-    known_to: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Option<PatternRecord> {
+/// Whether a pattern says of the same queries what another one does, by whatever words: as evidence comes in, the words by
+/// which a kind of query is told change.
+fn says_the_same(one: &Pattern, other: &Pattern) -> bool {
+    let within = |one: &Pattern, other: &Pattern| {
+        let holds = |word: &String| other.when.words.contains(word) || other.along.contains(word);
+        !one.when.words.is_empty() && one.when.words.iter().all(holds)
+    };
+    let rest = |pattern: &Pattern| {
+        (
+            pattern.when.shape,
+            pattern.when.complexity,
+            pattern.when.leaning.clone(),
+        )
+    };
+    one.lesson == other.lesson && rest(one) == rest(other) && (within(one, other) || within(other, one))
+}
+
+/// Who mined, and what it knew.
+#[derive(Debug, Clone, Copy)]
+pub struct Miner {
+    /// When the latest query of the evidence ended.
+    pub evidence_to: DateTime<Utc>,
+    /// Up to when every episode is known, those that are forgotten included.
+    pub known_to: DateTime<Utc>,
+    /// Now.
+    pub now: DateTime<Utc>,
+}
+
+/// What is to become of a pattern in the bucket when it was mined anew; `None` where it stays as it is.
+fn settled(current: Option<&PatternRecord>, mined: &Pattern, miner: Miner) -> Option<PatternRecord> {
     let fresh = PatternRecord {
         pattern: mined.clone(),
-        known_to,
+        known_to: miner.evidence_to,
         removed: None,
     };
     let Some(current) = current else {
@@ -79,21 +114,21 @@ fn settled(
     let known = &current.pattern;
     let surer = |pattern: &Pattern| (pattern.confidence - pattern.compared).abs();
     let changed = match current.removed {
-        Some(removed) => now - removed > REMOVED_FOR || surer(mined) > surer(known) + SURER,
+        Some(removed) => miner.now - removed > REMOVED_FOR || surer(mined) > surer(known) + SURER,
         None => {
             (mined.confidence - known.confidence).abs() >= SHARE_CHANGED
                 || (mined.compared - known.compared).abs() >= SHARE_CHANGED
                 || (mined.support - known.support).abs() >= SUPPORT_CHANGED
         }
     };
-    (changed && known_to >= current.known_to).then_some(fresh)
+    (changed && miner.known_to >= current.known_to).then_some(fresh)
 }
 
 /// Whether a pattern that was not mined again is to go.
-fn is_over(current: &PatternRecord, known_to: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+fn is_over(current: &PatternRecord, miner: Miner) -> bool {
     match current.removed {
-        Some(removed) => now - removed > REMOVED_FOR,
-        None => known_to >= current.known_to,
+        Some(removed) => miner.now - removed > REMOVED_FOR,
+        None => miner.known_to >= current.known_to,
     }
 }
 
@@ -102,6 +137,7 @@ fn is_over(current: &PatternRecord, known_to: DateTime<Utc>, now: DateTime<Utc>)
 pub struct Patterns {
     table: Table<PatternRecord>,
     book: Arc<RwLock<PatternBook>>,
+    loaded: Arc<AtomicBool>,
 }
 
 impl Patterns {
@@ -110,6 +146,7 @@ impl Patterns {
         Self {
             table: bus.table(Bucket::Patterns),
             book: Arc::default(),
+            loaded: Arc::default(),
         }
     }
 
@@ -120,8 +157,17 @@ impl Patterns {
 
     /// Follows every change for ever; to be run as a task of its own and dropped at the end.
     pub async fn follow(&self) {
-        let apply = |entry| self.book.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
-        follow(&self.table, apply).await;
+        let write = || self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let loaded = |records| {
+            write().records = records;
+            self.loaded.store(true, Ordering::Release);
+        };
+        follow(&self.table, loaded, |entry| write().apply(entry)).await;
+    }
+
+    /// Whether everything that stood in the bucket is known, since [`Patterns::follow`] runs.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
     }
 
     /// Reads everything once, for whoever does not follow.
@@ -131,18 +177,18 @@ impl Patterns {
         })
     }
 
-    /// Writes what was mined from all episodes up to `known_to`: what is new or changed, and what does not hold any more.
-    /// Returns how many keys changed.
-    pub async fn write(&self, mined: &[Pattern], known_to: DateTime<Utc>, now: DateTime<Utc>) -> Result<usize, Error> {
+    /// Writes what was mined: what is new or changed, and what does not hold any more. Returns how many keys changed.
+    pub async fn write(&self, mined: &[Pattern], miner: Miner) -> Result<usize, Error> {
         let book = self.with_book(PatternBook::clone);
         let mut changed = 0;
         let mut keys = Vec::with_capacity(mined.len());
         for pattern in mined {
             let key = pattern.key();
-            if settled(book.records.get(&key), pattern, known_to, now).is_some() {
+            let standing = book.removal_of(pattern).or_else(|| book.records.get(&key));
+            if settled(standing, pattern, miner).is_some() {
                 let mut written = false;
                 let settle = |current: Option<PatternRecord>| {
-                    let record = settled(current.as_ref(), pattern, known_to, now);
+                    let record = settled(current.as_ref(), pattern, miner);
                     written = record.is_some();
                     record
                 };
@@ -154,16 +200,26 @@ impl Patterns {
         let gone = book
             .records
             .iter()
-            .filter(|(key, record)| !keys.contains(key) && is_over(record, known_to, now));
+            .filter(|(key, record)| !keys.contains(key) && is_over(record, miner));
         for (key, _) in gone {
-            // What somebody else changed in between is theirs to judge.
-            let current = self.table.get(key).await?.and_then(|entry| entry.value);
-            if current.is_some_and(|record| is_over(&record, known_to, now)) {
-                self.table.delete(key).await?;
-                changed += 1;
-            }
+            changed += usize::from(self.delete_over(key, miner).await?);
         }
         Ok(changed)
+    }
+
+    /// Deletes what is over. What somebody else changed in between is theirs to judge.
+    async fn delete_over(&self, key: &str, miner: Miner) -> Result<bool, Error> {
+        let Some(entry) = self.table.get(key).await? else {
+            return Ok(false);
+        };
+        if !entry.value.is_some_and(|record| is_over(&record, miner)) {
+            return Ok(false);
+        }
+        match self.table.delete_at(key, entry.revision).await {
+            Ok(()) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a pattern, so that no lead applies it, or lifts the removal again. `false` where nothing changes, `None`

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axon_protocol::{AspectYield, Episode, Lesson, QualityMetrics, QueryId, QueryKind, Trouble};
+use axon_protocol::{AnswerStatus, AspectYield, Episode, Lesson, QualityMetrics, QueryId, QueryKind, Trouble};
 
 use super::*;
+use crate::predictor::{HELD_BACK_PART, held_back};
 use crate::recall::samples;
 
 fn at(minutes: i64) -> DateTime<Utc> {
@@ -91,6 +92,33 @@ fn too_little_and_too_old_evidence_says_nothing() {
     let later = at(60) + TimeDelta::days(120);
     assert!(!mined(caches(), later).iter().any(|pattern| pattern.lesson == instead()));
     assert_eq!(mined(Vec::new(), at(0)), []);
+}
+
+#[test]
+fn six_queries_that_are_new_are_enough_and_five_are_not() {
+    for (queries, enough) in [(5, false), (6, true)] {
+        let mut tally = Tally::default();
+        (0..queries).for_each(|_| tally.add(true, 1.0));
+        assert_eq!(tally.weight >= mine::SUPPORT_MIN, enough, "{queries}: {tally:?}");
+    }
+}
+
+#[test]
+fn what_the_rules_planned_too_small_says_nothing_of_its_strategy() {
+    let mut episodes = caches();
+    // As many queries as are held back among so many end incomplete.
+    for id in 60..160 {
+        let query = "review the eviction of the cache for panics";
+        let one = episode(id, query, "research", false);
+        if held_back(&one.query_id, HELD_BACK_PART) {
+            episodes.push(Episode {
+                status: AnswerStatus::Partial,
+                ..one
+            });
+        }
+    }
+    assert!(episodes.len() > 75);
+    assert!(lessons(episodes).iter().any(|(_, lesson)| *lesson == instead()));
 }
 
 #[test]
@@ -250,9 +278,17 @@ fn a_pattern_is_written_when_it_changed_and_what_was_removed_stays_removed() {
             true,
         ),
     ] {
-        let settled = settled(current.as_ref(), &pattern(confidence, 0.5), known_to, now);
+        let miner = Miner {
+            evidence_to: at(8),
+            known_to,
+            now,
+        };
+        let settled = settled(current.as_ref(), &pattern(confidence, 0.5), miner);
         assert_eq!(settled.is_some(), written, "{name}");
-        assert!(settled.is_none_or(|record| record.removed.is_none()), "{name}");
+        assert!(
+            settled.is_none_or(|record| record.removed.is_none() && record.known_to == at(8)),
+            "{name}"
+        );
     }
     for (name, current, known_to, now, over) in [
         ("holds no more", record(known, None), known, now, true),
@@ -266,8 +302,59 @@ fn a_pattern_is_written_when_it_changed_and_what_was_removed_stays_removed() {
             true,
         ),
     ] {
-        assert_eq!(is_over(&current, known_to, now), over, "{name}");
+        let miner = Miner {
+            evidence_to: at(8),
+            known_to,
+            now,
+        };
+        assert_eq!(is_over(&current, miner), over, "{name}");
     }
+}
+
+#[test]
+fn what_was_removed_does_not_come_back_by_other_words() {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let told_by = |when: &[&str], along: &[&str]| {
+        let mut one = pattern(0.7, 0.5);
+        (one.when.words, one.along) = (words(when), words(along));
+        one
+    };
+    let book = |removed: &Pattern| PatternBook {
+        records: BTreeMap::from([(
+            removed.key(),
+            PatternRecord {
+                pattern: removed.clone(),
+                known_to: at(0),
+                removed: Some(at(1)),
+            },
+        )]),
+    };
+    let removed = book(&told_by(&["cache"], &["eviction"]));
+    let mut barren = told_by(&["eviction"], &[]);
+    barren.lesson = Lesson::Barren {
+        strategy: "research".to_owned(),
+        aspect: "limits".to_owned(),
+    };
+    let mut other_leaning = told_by(&["eviction"], &[]);
+    other_leaning.when.leaning = Some("testing".to_owned());
+    for (name, mined, is_removed) in [
+        ("itself", told_by(&["cache"], &["eviction"]), true),
+        ("by the word that went along", told_by(&["eviction"], &["cache"]), true),
+        ("by both words", told_by(&["cache", "eviction"], &[]), true),
+        ("of fewer queries", told_by(&["cache", "lru"], &[]), true),
+        ("of other queries", told_by(&["parser"], &["lexer"]), false),
+        ("of all queries", told_by(&[], &[]), false),
+        ("another lesson", barren, false),
+        ("of queries that read otherwise", other_leaning, false),
+    ] {
+        assert_eq!(removed.removal_of(&mined).is_some(), is_removed, "{name}");
+    }
+    let pair = book(&told_by(&["cache", "evict"], &[]));
+    assert!(pair.removal_of(&told_by(&["cache"], &[])).is_some());
+    assert!(
+        pair.removal_of(&told_by(&["cache", "grow"], &[])).is_none(),
+        "a kind of its own"
+    );
 }
 
 #[test]

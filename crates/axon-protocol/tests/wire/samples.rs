@@ -569,6 +569,10 @@ fn strategy_statistics() -> StrategyStatistics {
         marked_bad: vec![query_id()],
         recent_applications: 3.75,
         recent_successes: 2.5,
+        counted_last: vec![CountedGroup {
+            by: "01890a5d".to_owned(),
+            number: 7,
+        }],
     }
 }
 

@@ -71,7 +71,7 @@ async fn list(context: &Context, patterns: &Patterns) -> anyhow::Result<Exit> {
         }
     } else if listed.is_empty() {
         output::line(
-            "no patterns: they take five queries of a kind at least, and something that does surely better or worse",
+            "no patterns: they take six new queries of a kind at least, and something that does surely better or worse",
         )?;
     } else {
         output::line(&text_of(&listed, Utc::now()))?;

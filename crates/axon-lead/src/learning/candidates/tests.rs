@@ -112,7 +112,41 @@ fn a_kind_that_does_better_in_another_way_gets_a_candidate_which_results_promote
         "what was dropped is not generated again"
     );
     let later = after(&better, &definitions, now + TimeDelta::days(91));
-    assert_eq!(later, [Change::Delete { name }]);
+    assert!(
+        matches!(&later[..], [Change::Delete { name: deleted, .. }] if *deleted == name),
+        "{later:?}"
+    );
+
+    let forgotten = corpus(&[]);
+    let deleted = after(&forgotten, &definitions, now);
+    assert!(
+        matches!(&deleted[..], [Change::Delete { name: deleted, .. }] if *deleted == name),
+        "its words are those of queries that are forgotten: {deleted:?}"
+    );
+}
+
+#[test]
+fn the_same_words_in_another_order_name_the_same_strategy_and_those_of_a_dropped_one_make_none() {
+    let when = |words: &[&str]| QueryKind {
+        words: words.iter().map(ToString::to_string).collect(),
+        ..QueryKind::default()
+    };
+    assert_eq!(
+        name_of(&when(&["cache", "evict"]), "research"),
+        name_of(&when(&["evict", "cache"]), "research")
+    );
+
+    // Told by one word of what it was told by before.
+    let better = corpus(&[("research", true); 20]);
+    let changes = after(&better, &BTreeMap::new(), at(100));
+    let mut dropped = defined(&changes).clone();
+    dropped.stage = Stage::Dropped;
+    dropped.name = "for_another_name".to_owned();
+    if let Some(from) = &mut dropped.learnt_from {
+        from.when.words.truncate(1);
+    }
+    let definitions = BTreeMap::from([(dropped.name.clone(), dropped)]);
+    assert_eq!(after(&better, &definitions, at(100)), []);
 }
 
 #[test]
