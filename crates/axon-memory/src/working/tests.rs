@@ -30,12 +30,12 @@ async fn who_waits_for_a_slow_call_makes_it_in_time_for_the_own_deadline() {
     // Expected and own time, what the one who is ahead takes, and when the one who waited is done, who makes it in a second.
     for (expected, own, ahead, done) in [
         // Twice the patience with one that is four times slower than expected.
-        (seconds(1), None, seconds(100), seconds(9)),
+        (seconds(3), None, seconds(100), seconds(25)),
         // The one ahead ends before that.
         (seconds(1), None, seconds(3), seconds(3)),
         // Half of the own time, and not more.
         (seconds(10), Some(seconds(6)), seconds(100), seconds(4)),
-        (seconds(0), Some(seconds(60)), seconds(100), seconds(5)),
+        (seconds(0), Some(seconds(60)), seconds(100), seconds(17)),
     ] {
         let (memory, waited, begun) = (memory(), AtomicUsize::new(0), Instant::now());
         let one_ahead = memory.clone();
