@@ -347,7 +347,7 @@ fn two_kinds_of_work_are_two_tasks_however_little_they_are() {
         "code_review",
         &[
             "t1 Review crates/bus for panics @ crates/bus",
-            "t2 tell which function is most in need of tests @ crates/bus <- t1",
+            "t2 tell which function is most in need of tests @ crates/bus tests <- t1",
         ],
     );
     check(
@@ -356,6 +356,14 @@ fn two_kinds_of_work_are_two_tasks_however_little_they_are() {
         &["t1 Why does parse_header never stop @", "t2 how is jitter computed @"],
     );
     check("What is a route? Where is it stored?", "research", &["t1 answer @"]);
+}
+
+#[test]
+fn what_needs_tests_is_the_work_of_who_knows_tests() {
+    let query = "Review crates/bus for panics, and tell which function is most in need of tests";
+    let plan = planned(&Query::new(query), Some(&repository()));
+    let playbooks = plan.task_delegations.iter().map(|task| task.playbook.as_str());
+    assert_eq!(playbooks.collect::<Vec<_>>(), ["code_review", "testing"]);
 }
 
 #[test]
