@@ -78,6 +78,9 @@ pub enum QueryError {
     /// There is no question.
     #[error("the query is empty: write what you want to know")]
     Empty,
+    /// The question holds neither a letter nor a digit.
+    #[error("the query holds no word: write what you want to know")]
+    NoWord,
     /// The question is too long.
     #[error("the query has {0} bytes, {QUERY_BYTES_MAX} at most: put long material into the workspace")]
     TooLong(usize),
@@ -132,6 +135,10 @@ impl Query {
         if self.query.trim().is_empty() {
             return Err(QueryError::Empty);
         }
+        // A plan says itself what is to be done.
+        if self.plan.is_none() && !self.query.contains(char::is_alphanumeric) {
+            return Err(QueryError::NoWord);
+        }
         if self.query.len() > QUERY_BYTES_MAX {
             return Err(QueryError::TooLong(self.query.len()));
         }
@@ -177,6 +184,25 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         Query::parse(&headers, payload)
+    }
+
+    #[test]
+    fn a_question_without_a_word_is_refused() {
+        for (text, expected) in [
+            ("???", Err(QueryError::NoWord)),
+            (" - \u{1f680}!", Err(QueryError::NoWord)),
+            (" ", Err(QueryError::Empty)),
+            ("x?", Ok(())),
+            ("これは何?", Ok(())),
+        ] {
+            let checked = Query::new(text).check();
+            assert_eq!(format!("{checked:?}"), format!("{expected:?}"), "{text}");
+        }
+        let planned = Query {
+            plan: Some(PlanRequest::default()),
+            ..Query::new("???")
+        };
+        assert!(planned.check().is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::parts::Part;
-use super::text::{Kind, Text};
+use super::text::{Kind, Text, Token};
 use super::words;
 
 const KEYWORDS_MAX: usize = 24;
@@ -22,7 +22,8 @@ pub(super) fn keywords(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
             Kind::Word => {
                 let asked = parts.iter().any(|part| part.head == index);
                 let plain = token.lower.trim_end_matches("'s").trim_end_matches("’s");
-                if asked || plain.chars().count() < 3 || words::is_stop(plain) || !plain.contains(char::is_alphabetic) {
+                let stop = words::is_stop(plain) && !is_predicate(text, index);
+                if asked || plain.chars().count() < 3 || stop || !plain.contains(char::is_alphabetic) {
                     continue;
                 }
                 plain.to_owned()
@@ -35,6 +36,26 @@ pub(super) fn keywords(text: &Text<'_>, parts: &[Part]) -> Vec<String> {
     }
     found.truncate(KEYWORDS_MAX);
     found
+}
+
+/// Whether a word that says little elsewhere says what is asked of a thing: `need` in `What does a rollback need?`, but not
+/// in `What do I need?`.
+fn is_predicate(text: &Text<'_>, index: usize) -> bool {
+    const PREDICATES: &[&str] = &[
+        "get", "give", "keep", "make", "mean", "need", "put", "show", "take", "use",
+    ];
+    const HELPING: &[&str] = &[
+        "do", "does", "did", "can", "could", "will", "would", "must", "should", "may", "might",
+    ];
+    let Some(sentence) = text.sentences.iter().find(|sentence| sentence.tokens.contains(&index)) else {
+        return false;
+    };
+    let before = &text.tokens[sentence.tokens.start..index];
+    let is_thing = |token: &Token<'_>| token.is_named() || (token.kind == Kind::Word && !words::is_stop(&token.lower));
+    sentence.question
+        && PREDICATES.contains(&text.tokens[index].lower.as_str())
+        && before.last().is_some_and(is_thing)
+        && before.iter().any(|token| HELPING.contains(&token.lower.as_str()))
 }
 
 /// Names of code: what is written as one, and what stands in backticks and could be one.
@@ -123,7 +144,7 @@ static COMPARISONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"(?is)\b(?:differences?|comparison|trade-?offs?|distinction|choice)\s+between\s+(?P<list>.+)",
         r"(?is)\bhow\s+(?:do|does|is|are)\s+(?P<a>.+?)\s+(?:differ(?:s|ent)?|compare)s?\s+(?:from|to|with)\s+(?P<b>.+)",
         r"(?is)\bhow\s+(?:do|does)\s+(?P<list>.+?)\s+(?:differ|compare)\b",
-        r"(?is)\b(?:compar(?:e|ing)|contrast(?:ing)?|weigh)\s+(?P<a>.+?)\s+(?:with|to|against|versus|vs\.?|and)\s+(?P<b>.+)",
+        r"(?is)\b(?:compar(?:e|ing)|contrast(?:ing)?|weigh)\s+(?P<a>.+?)\s+(?:with|to|against|versus|vs\.?|(?P<and>and))\s+(?P<b>.+)",
         r"(?is)\b(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,2}?)\s+(?:versus|vs\.?)\s+(?P<b>.+)",
         r"(?is)\b(?:better|faster|simpler|safer|cheaper|prefer(?:able)?|choose|pick|use|between)\b[^.?!]*?[,:]?\s+(?P<a>[\w`./:-]+(?:\s+[\w`./:-]+){0,3}?)\s+or\s+(?P<b>[\w`./:-]+(?:\s+[\w`./:-]+){0,8}?)\s*\?",
         r"(?is)\b(?:pros and cons|advantages|benefits)\s+of\s+(?P<a>.+?)\s+(?:over|versus|vs\.?|compared\s+(?:to|with))\s+(?P<b>.+)",
@@ -149,11 +170,18 @@ pub(super) fn comparison(text: &Text<'_>) -> Comparison {
             continue;
         };
         let group = |name: &str| captures.name(name).map_or("", |found| found.as_str());
-        let list = match group("list") {
-            "" => format!("{} and {}", group("a"), group("b")),
-            list => list.to_owned(),
+        let (list, joined) = match group("list") {
+            "" => (
+                format!("{} and {}", group("a"), group("b")),
+                captures.name("and").is_some(),
+            ),
+            list => (list.to_owned(), true),
         };
-        let subjects: Vec<String> = separate(&list).iter().map(|subject| unmask(subject, &named)).collect();
+        let mut things = separate(&list);
+        if joined {
+            share_head(&mut things);
+        }
+        let subjects: Vec<String> = things.iter().map(|subject| unmask(subject, &named)).collect();
         let mut subjects = unique(subjects.into_iter());
         subjects.truncate(SUBJECTS_MAX);
         if subjects.len() >= 2 {
@@ -221,6 +249,25 @@ fn separate(list: &str) -> Vec<String> {
         .map(clean_subject)
         .filter(|subject| !subject.is_empty())
         .collect()
+}
+
+/// Gives the things before the last one the noun that stands once, behind all of them: `standard and legacy retry modes`
+/// are the standard retry modes and the legacy ones. Only a plural belongs to several.
+fn share_head(things: &mut [String]) {
+    let Some((last, others)) = things.split_last_mut() else {
+        return;
+    };
+    let is_plain = |word: &str| word.chars().all(|c| c.is_lowercase() || c == '-');
+    let is_plural = |word: &str| is_plain(word) && word.ends_with('s') && !word.ends_with("ss") && word.len() > 3;
+    let Some((first, head)) = last.split_once(' ') else {
+        return;
+    };
+    let shared = is_plain(first) && head.rsplit(' ').next().is_some_and(is_plural);
+    if shared && others.iter().all(|thing| is_plain(thing) && !is_plural(thing)) {
+        for thing in others {
+            *thing = format!("{thing} {head}");
+        }
+    }
 }
 
 /// A thing compared without the place where it is. Names are masked here.
@@ -313,6 +360,37 @@ mod tests {
             &["cache in src/a.rs", "one in src/b.rs"],
         );
         check_subjects("Where is the header parsed?", false, &[]);
+        for (question, subjects) in [
+            (
+                "Compare standard and legacy retry modes",
+                ["standard retry modes", "legacy retry modes"],
+            ),
+            (
+                "What is the difference between the standard and legacy retry modes?",
+                ["standard retry modes", "legacy retry modes"],
+            ),
+            // Two things of which each has a noun of its own.
+            ("Compare tokio with async threads", ["tokio", "async threads"]),
+            ("Compare queues and retry modes", ["queues", "retry modes"]),
+            ("Compare `tokio` and green threads", ["tokio", "green threads"]),
+        ] {
+            check_subjects(question, true, &subjects);
+        }
+    }
+
+    #[test]
+    fn a_verb_that_says_what_is_asked_of_a_thing_is_a_keyword() {
+        for (question, expected) in [
+            ("How long does a rollback take?", &["long", "rollback", "take"][..]),
+            ("What does the parser need?", &["parser", "need"]),
+            ("Which allocator does the parser use?", &["allocator", "parser", "use"]),
+            ("How do I get an index?", &["index"]),
+            ("Can you show me the parser?", &["parser"]),
+            ("Show the parser, and use the index", &["parser", "index"]),
+        ] {
+            let text = Text::new(question);
+            assert_eq!(keywords(&text, &parts(&text)), expected, "{question}");
+        }
     }
 
     #[test]

@@ -158,6 +158,7 @@ fn check_warning(source: &str, expected: &str) {
 #[test]
 fn what_is_unclear_is_said() {
     check_warning("Fix it", "vague");
+    check_warning("it is slow", "vague");
     check_warning("make this better please", "vague");
     check_warning("make it faster", "vague");
     check_warning("Is the code good?", "vague");

@@ -123,7 +123,7 @@ static STOP: Words = words!(
      further good had has have having he help her here him his how i i'd i'm i've if in into is isn't it it's its \
      itself kind know last less let let's like look looking lot make many may me mean might more most much must my \
      myself near need neither next no nor not now of off on once one ones only onto or other others our out over own \
-     per please put quite rather really same see several she should since so some something still such sure take tell \
+     per please put quite rather really same see several she should since so some something still such sure tell \
      than that that's the their them then there there's these they thing things this those though through throughout to \
      too toward two three under until up upon us use used using very via want was way ways we well were what what's \
      when where whether which while who whole whose why will with within without would yes you your find give show \
@@ -132,7 +132,7 @@ static STOP: Words = words!(
 
 /// Words too general to say what is to be looked at.
 static GENERIC: Words = words!(
-    "app application bad better broken cleaner faster nicer simpler slower quicker broken bug bugs clean code error everything fix function good improve improvement improvements \
+    "app application bad better broken cleaner faster nicer simpler slower slow slowly quicker broken bug bugs clean code error everything fix function good improve improvement improvements \
      issue issues job nice optimise optimize problem problems program quality refactor script software stuff system \
      thing things work working works wrong review check analyse analyze investigate debug happening going happens \
      question tests test research summarize summarise compare write fails failing"
