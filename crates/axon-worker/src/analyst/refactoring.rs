@@ -1,6 +1,7 @@
 //! The playbook for restructuring: which functions and repetitions are worth the change, who uses what would change, and in
 //! which order the steps leave everything working. It changes nothing itself.
 
+mod mentions;
 mod order;
 mod seams;
 mod uses;
