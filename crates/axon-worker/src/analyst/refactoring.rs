@@ -20,6 +20,7 @@ use super::brief::call;
 use super::code_review::{burden, figures};
 use super::write::{Draft, Writer, count, listed, tool_evidence};
 use super::{Brief, Conclusion, Results};
+pub use mentions::definitions;
 use order::write_order;
 use seams::seams;
 use uses::write_uses;
