@@ -272,3 +272,25 @@ async fn small_functions_without_a_test_are_listed() {
         list.rationale
     );
 }
+
+#[tokio::test]
+async fn whoever_asks_for_panics_gets_every_place_however_minor() {
+    let text = "pub fn of(d: Duration) -> Nanos {\n    Nanos(d.as_nanos().try_into().expect(\"584 years\"))\n}\n\npub fn load() -> String {\n    std::fs::read_to_string(\"a\").unwrap()\n}\n";
+    let bench = Bench::of(&[("src/nanos.rs", text)]);
+    for (query, expected) in [
+        (
+            "Which functions in src/ could panic?",
+            &[
+                "`load` panics when `fs::read_to_string` fails",
+                "`of` can panic by `expect` in one place",
+            ][..],
+        ),
+        (
+            "Review src/ for ignored errors",
+            &["`load` panics when `fs::read_to_string` fails"],
+        ),
+    ] {
+        let outcome = bench.run(&plain("code_review", "error handling", query)).await;
+        assert_eq!(claims(&outcome.findings), expected, "{query}");
+    }
+}
