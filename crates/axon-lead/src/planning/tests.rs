@@ -213,6 +213,7 @@ fn reviews_are_asked_for_in_nouns_verbs_and_adjectives() {
         "Audit crates/bus and crates/worker for leaks, races and deadlocks",
         &[("concurrency", 2)],
     );
+    review("Check crates/bus for resource leaks", &[("correctness", 1)]);
     review(
         "Assess how secure, fast and well tested the project is",
         &[("security", 5), ("performance", 4), ("tests", 1)],

@@ -2,11 +2,13 @@
 //! out. Names count unless the call says otherwise, and then must differ in the same way throughout the piece.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tree_sitter::Node;
 
 use super::files::{Files, LIST_BYTES_MAX};
 use super::source::{Role, Source, walk};
@@ -120,6 +122,7 @@ struct Body {
 fn body(source: &Source, tests: bool, renamed: bool) -> Body {
     let code = source.without_comments();
     let mut shapes = if renamed { shapes(source, &code) } else { Vec::new() };
+    let declared = declared(source);
     let mut at = 0;
     let mut lines = Vec::new();
     for (index, text) in code.split('\n').enumerate() {
@@ -129,7 +132,9 @@ fn body(source: &Source, tests: bool, renamed: bool) -> Body {
         let import = ["use ", "pub use ", "import ", "from ", "mod ", "pub mod ", "#include"]
             .iter()
             .any(|word| text.trim_start().starts_with(word));
-        if plain.is_empty() || import || (!tests && source.is_test(start)) {
+        let first = start + (text.len() - text.trim_start().len());
+        let only_declared = declared.iter().any(|range| range.contains(&first));
+        if plain.is_empty() || import || only_declared || (!tests && source.is_test(start)) {
             continue;
         }
         lines.push(Line {
@@ -147,6 +152,37 @@ fn body(source: &Source, tests: bool, renamed: bool) -> Body {
         lines,
         functions,
     }
+}
+
+/// Functions that are declared and have no body, such as overloads: they have to be alike, and nothing of them can be shared.
+fn declared(source: &Source) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    walk(source.tree.root_node(), |node| {
+        let bodiless = match node.kind() {
+            "function_signature" | "function_signature_item" => true,
+            "function_definition" if source.language.name == "python" => {
+                node.child_by_field_name("body").is_some_and(is_placeholder)
+            }
+            _ => false,
+        };
+        if bodiless {
+            let decorated = node.parent().filter(|outer| outer.kind() == "decorated_definition");
+            found.push(decorated.unwrap_or(node).byte_range());
+        }
+        !bodiless
+    });
+    found
+}
+
+/// Whether a body holds no statement but `...` and documentation.
+fn is_placeholder(body: Node<'_>) -> bool {
+    let mut cursor = body.walk();
+    let mut statements = body.named_children(&mut cursor).filter(|node| node.kind() != "comment");
+    let says_nothing = |node: Node<'_>| {
+        node.named_child(0)
+            .is_some_and(|value| matches!(value.kind(), "ellipsis" | "string"))
+    };
+    statements.all(|node| node.kind() == "expression_statement" && says_nothing(node))
 }
 
 /// Each line of the code with names and literals left open, and its names.
@@ -465,6 +501,21 @@ mod tests {
         ]);
         let result: DuplicatesResult = call(&workspace, "code.duplicates", json!({})).await;
         assert_eq!(seen(&result), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn overloads_are_no_duplicates() {
+        let parameters = "    name: str | None = None,\n    parent: Context | None = None,\n    settings: dict | None = None,\n    callback: Callable | None = None,\n    arguments: list | None = None,\n    options: list | None = None,\n";
+        let stub = format!("@t.overload\ndef command(\n{parameters}) -> Command: ...\n\n");
+        let real = format!("def command(\n{parameters}) -> Command:\n    return Command(name)\n\n");
+        for (text, expected) in [
+            (format!("{stub}{stub}{real}"), 0),
+            (format!("{real}{}", real.replace("command", "group")), 1),
+        ] {
+            let (workspace, _dir) = workspace(&[("a.py", &text)]);
+            let result: DuplicatesResult = call(&workspace, "code.duplicates", json!({})).await;
+            assert_eq!(result.results.len(), expected, "{text}: {:?}", seen(&result));
+        }
     }
 
     #[tokio::test]

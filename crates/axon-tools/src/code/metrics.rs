@@ -2,6 +2,7 @@
 //! mention them. Counted by name: of functions that share one, or have one of a standard library's, no caller is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -119,6 +120,8 @@ pub struct Mentions {
     calls: BTreeMap<String, BTreeMap<String, usize>>,
     in_tests: BTreeMap<String, usize>,
     defined: BTreeMap<String, usize>,
+    /// Names of functions within functions, with the calls of them that can mean them.
+    nested: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 /// Names that standard libraries give to methods of their own: who calls them cannot be told by the name.
@@ -205,16 +208,32 @@ impl Mentions {
         for function in source.functions().filter(|function| !function.test) {
             *self.defined.entry(function.name.clone()).or_default() += 1;
         }
+        let nested = nested(source);
+        for name in nested.keys() {
+            self.nested.entry((*name).to_owned()).or_default();
+        }
+        let parameters = parameters(source);
+        let within = |ranges: &BTreeMap<&str, Vec<Range<usize>>>, name: &str, at: usize| {
+            ranges
+                .get(name)
+                .is_some_and(|ranges| ranges.iter().any(|range| range.contains(&at)))
+        };
         walk(source.tree.root_node(), |node| {
             let kind = node.kind();
             let call = source.syntax.calls.iter().find(|(call, _)| *call == kind);
             let callee = call.and_then(|(_, field)| node.child_by_field_name(field));
             if let Some(callee) = callee.filter(|_| !source.is_test(node.start_byte())) {
-                let files = self
-                    .calls
-                    .entry(last_name(node_text(callee, text)).to_owned())
-                    .or_default();
-                *files.entry(source.path.clone()).or_default() += 1;
+                let (callee, at) = (node_text(callee, text), node.start_byte());
+                let name = last_name(callee);
+                // What a parameter holds is called, and no function that happens to have its name.
+                if callee != name || !within(&parameters, name, at) {
+                    let files = self.calls.entry(name.to_owned()).or_default();
+                    *files.entry(source.path.clone()).or_default() += 1;
+                }
+                if callee == name && within(&nested, name, at) {
+                    let files = self.nested.entry(name.to_owned()).or_default();
+                    *files.entry(source.path.clone()).or_default() += 1;
+                }
             }
             if source.syntax.identifiers.contains(&kind) && source.is_test(node.start_byte()) {
                 *self.in_tests.entry(node_text(node, text).to_owned()).or_default() += 1;
@@ -228,8 +247,10 @@ impl Mentions {
         if COMMON_NAMES.contains(&name) || self.defined.get(name).is_some_and(|count| *count > 1) {
             return (0, 0);
         }
-        self.calls
+        // A function within another is known there alone.
+        self.nested
             .get(name)
+            .or_else(|| self.calls.get(name))
             .map_or((0, 0), |files| (files.values().sum(), files.len()))
     }
 
@@ -237,6 +258,48 @@ impl Mentions {
     pub fn in_tests(&self, name: &str) -> usize {
         self.in_tests.get(name).copied().unwrap_or_default()
     }
+}
+
+/// Names of the functions that stand within others, with the bytes of those others: there alone they can be called.
+fn nested(source: &Source) -> BTreeMap<&str, Vec<Range<usize>>> {
+    let mut names: BTreeMap<&str, Vec<Range<usize>>> = BTreeMap::new();
+    let mut open: Vec<&Item> = Vec::new();
+    for item in &source.items {
+        open.retain(|outer| item.bytes.start < outer.bytes.end);
+        if let Some(outer) = open.last().filter(|outer| outer.is_function() && item.is_function()) {
+            names.entry(&item.name).or_default().push(outer.bytes.clone());
+        }
+        open.push(item);
+    }
+    names
+}
+
+/// Names of parameters, with the bytes of the functions that have them.
+fn parameters(source: &Source) -> BTreeMap<&str, Vec<Range<usize>>> {
+    let mut names: BTreeMap<&str, Vec<Range<usize>>> = BTreeMap::new();
+    for item in source.functions() {
+        let Some(list) = source
+            .node_of(item)
+            .and_then(|node| node.child_by_field_name("parameters"))
+        else {
+            continue;
+        };
+        let mut cursor = list.walk();
+        for parameter in list.named_children(&mut cursor) {
+            // The first name is the parameter's; types and values follow it.
+            let mut first = None;
+            walk(parameter, |node| {
+                if first.is_none() && node.kind() == "identifier" {
+                    first = Some(node_text(node, &source.text));
+                }
+                first.is_none()
+            });
+            if let Some(name) = first {
+                names.entry(name).or_default().push(item.bytes.clone());
+            }
+        }
+    }
+    names
 }
 
 /// The last name of a path, a field access or a call: `connect` of `Client::connect::<T>` and of `self.pool.connect`.
@@ -489,6 +552,23 @@ impl S {
             ("a.b(|x| x > 1).c", "c"),
         ] {
             assert_eq!(last_name(callee), name);
+        }
+    }
+
+    #[test]
+    fn a_call_means_a_function_only_where_that_can_be_seen() {
+        let python = "def outer():\n    def func():\n        pass\n    func()\n    return func\n\ndef other(func):\n    func()\n\ndef again():\n    func = pick()\n    func()\n";
+        let callback = "def notify():\n    pass\n\ndef uses():\n    notify()\n\ndef given(notify):\n    notify()\n";
+        let rust = "fn outer() { fn step() {} step(); }\nfn other(step: impl Fn()) { step(); }\nfn used() {}\nfn x() { used(); self.used(); }\n";
+        for (path, text, name, expected) in [
+            ("a.py", python, "func", (1, 1)),
+            ("a.py", callback, "notify", (1, 1)),
+            ("a.rs", rust, "step", (1, 1)),
+            ("a.rs", rust, "used", (2, 1)),
+        ] {
+            let mut mentions = Mentions::default();
+            mentions.add(&Source::parse(path, Arc::from(text)).expect("parses"));
+            assert_eq!(mentions.callers(name), expected, "{path}: {name}");
         }
     }
 

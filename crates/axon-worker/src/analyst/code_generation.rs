@@ -2,6 +2,7 @@
 //! related code, places to wire it in, conventions in figures, and tests to mirror.
 
 mod conventions;
+mod existing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use super::testing::write_conventions as write_tests;
 use super::write::{Draft, Writer, count, listed};
 use super::{Brief, Conclusion, FINDINGS_MAX, Results, code_review, testing};
 use conventions::write_conventions;
+use existing::{added, write_existing};
 
 /// Related places one task names.
 const RELATED_MAX: usize = 5;
@@ -61,6 +63,11 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             "code.rank",
             json!({"query": question, "paths": brief.paths, "roles": ["library", "entry"], "max_results": 25}),
         ));
+        if let Some(name) = added(&brief.text) {
+            // All of its name: whether one belongs to the type is seen by the type in front.
+            let params = json!({"names": [last_name(&name)], "max_results": 200});
+            calls.push(call("existing", "code.outline", params));
+        }
         if !names.is_empty() {
             calls.push(call(
                 "defined",
@@ -109,13 +116,15 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
     }
     let mut writer = Writer::new(brief, workspace);
     writer.note(said);
+    write_existing(&mut writer, brief, results);
     match side {
         Side::Related => write_related(&mut writer, brief, results, RELATED_MAX + 2),
         Side::Integration => write_integration(&mut writer, results, FINDINGS_MAX),
         Side::Conventions => write_conventions(&mut writer, results, FINDINGS_MAX),
         Side::Tests => write_tests(&mut writer, results, FINDINGS_MAX),
         _ => {
-            write_related(&mut writer, brief, results, 3);
+            let so_far = writer.len();
+            write_related(&mut writer, brief, results, so_far + 3);
             let so_far = writer.len();
             write_integration(&mut writer, results, so_far + 1);
             let so_far = writer.len();

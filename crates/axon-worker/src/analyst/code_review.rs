@@ -107,7 +107,7 @@ fn focuses(brief: &Brief) -> BTreeSet<Focus> {
 pub fn plan(brief: &Brief) -> Vec<ToolCall> {
     let focuses = focuses(brief);
     let mut calls = Vec::new();
-    let aspects: Vec<&str> = focuses
+    let mut aspects: Vec<&str> = focuses
         .iter()
         .filter_map(|focus| {
             if let Focus::Rules(aspect) = focus {
@@ -117,6 +117,9 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             }
         })
         .collect();
+    if asks_for_panics(&brief.text) && aspects.contains(&"error_handling") {
+        aspects.push(matches::PANICS);
+    }
     if !aspects.is_empty() {
         calls.push(call(
             "rules",
@@ -157,6 +160,17 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         calls.push(call("relevance", "code.rank", params));
     }
     calls
+}
+
+/// Whether a query asks for panics by name: then every place is wanted, and not only those that are likely a mistake.
+fn asks_for_panics(query: &str) -> bool {
+    let query = query.to_lowercase();
+    let mut words = query.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| {
+        ["panic", "unwrap", "crash", "abort"]
+            .iter()
+            .any(|start| word.starts_with(start))
+    })
 }
 
 /// Dependencies matter to security, to a review of everything, and where they are asked for.
@@ -247,5 +261,23 @@ fn note_coverage(writer: &mut Writer<'_>, rules: &RulesResult) {
             "{} of lesser weight were left out.",
             count(rules.omitted, "match")
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asks_for_panics;
+
+    #[test]
+    fn panics_are_listed_only_for_those_who_name_them() {
+        for (query, expected) in [
+            ("Which functions in src/ could panic?", true),
+            ("Check src/ for unwraps", true),
+            ("What can crash the worker?", true),
+            ("Review src/ for ignored errors", false),
+            ("Review the code", false),
+        ] {
+            assert_eq!(asks_for_panics(query), expected, "{query}");
+        }
     }
 }

@@ -242,3 +242,55 @@ async fn new_code_is_prepared_and_said_not_to_be_written() {
     with(&outcome, "rustfmt.toml");
     with(&outcome, "have documentation");
 }
+
+#[tokio::test]
+async fn what_is_to_be_added_and_exists_is_said_to_exist_first() {
+    let outcome = run("code_generation", "implementation", "Add a function records_of_day").await;
+    assert_eq!(
+        outcome.findings[0].claim,
+        "`records_of_day` exists already, in src/store.rs:11"
+    );
+    let outcome = run("code_generation", "implementation", "Add a function records_of_month").await;
+    let existing = claims(&outcome.findings)
+        .iter()
+        .any(|claim| claim.contains("exists already"));
+    assert!(!existing, "{:?}", claims(&outcome.findings));
+}
+
+#[tokio::test]
+async fn small_functions_without_a_test_are_listed() {
+    let outcome = run("testing", "untested code", "What is untested?").await;
+    let list = with(&outcome, "are named by no test");
+    assert!(
+        list.rationale.starts_with("Most called first: `compact`"),
+        "{}",
+        list.rationale
+    );
+    assert!(
+        list.rationale.contains("`nightly` (src/compact.rs:"),
+        "{}",
+        list.rationale
+    );
+}
+
+#[tokio::test]
+async fn whoever_asks_for_panics_gets_every_place_however_minor() {
+    let text = "pub fn of(d: Duration) -> Nanos {\n    Nanos(d.as_nanos().try_into().expect(\"584 years\"))\n}\n\npub fn load() -> String {\n    std::fs::read_to_string(\"a\").unwrap()\n}\n";
+    let bench = Bench::of(&[("src/nanos.rs", text)]);
+    for (query, expected) in [
+        (
+            "Which functions in src/ could panic?",
+            &[
+                "`load` panics when `fs::read_to_string` fails",
+                "`of` can panic by `expect` in one place",
+            ][..],
+        ),
+        (
+            "Review src/ for ignored errors",
+            &["`load` panics when `fs::read_to_string` fails"],
+        ),
+    ] {
+        let outcome = bench.run(&plain("code_review", "error handling", query)).await;
+        assert_eq!(claims(&outcome.findings), expected, "{query}");
+    }
+}

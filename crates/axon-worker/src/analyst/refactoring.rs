@@ -1,6 +1,7 @@
 //! The playbook for restructuring: which functions and repetitions are worth the change, who uses what would change, and in
 //! which order the steps leave everything working. It changes nothing itself.
 
+mod mentions;
 mod order;
 mod seams;
 mod uses;
@@ -19,6 +20,7 @@ use super::brief::call;
 use super::code_review::{burden, figures};
 use super::write::{Draft, Writer, count, listed, tool_evidence};
 use super::{Brief, Conclusion, Results};
+pub use mentions::definitions;
 use order::write_order;
 use seams::seams;
 use uses::write_uses;

@@ -35,7 +35,7 @@ pub struct RulesParams {
     /// Files or directories within the scope; the whole scope if empty.
     pub paths: Vec<String>,
     /// Only rules of these aspects: `error_handling`, `correctness`, `security`, `concurrency`, `performance`,
-    /// `maintainability`, `tests`.
+    /// `maintainability`, `tests`, and `panics`, which lists every place that can panic and is applied only where it is named.
     pub aspects: Vec<String>,
     /// Only these rules; a `*` at the end stands for any rest.
     pub rules: Vec<String>,
@@ -126,7 +126,8 @@ pub struct RulesResult {
 fn run(files: &Files, params: &RulesParams) -> Result<RulesResult, ToolError> {
     let set = pack::built_in().map_err(ToolError::permanent)?;
     let chosen = |rule: &Rule| {
-        (params.aspects.is_empty() || params.aspects.contains(&rule.data.aspect))
+        let named = !params.rules.is_empty();
+        (params.aspects.contains(&rule.data.aspect) || (params.aspects.is_empty() && (rule.is_unasked() || named)))
             && (params.rules.is_empty() || crate::toolbox::allowed(&rule.data.id, &params.rules))
             && params.min_severity.is_none_or(|least| rule.data.severity >= least)
     };

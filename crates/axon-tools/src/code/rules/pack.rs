@@ -15,6 +15,7 @@ use crate::code::syntax::{Syntax, grammars_of};
 /// The packs, by what they are for. Adding one is adding a file and a line here.
 const PACKS: &[(&str, &str)] = &[
     ("rust", include_str!("../../../rules/rust.toml")),
+    ("rust-panics", include_str!("../../../rules/rust-panics.toml")),
     ("rust-tests", include_str!("../../../rules/rust-tests.toml")),
     ("python", include_str!("../../../rules/python.toml")),
     ("go", include_str!("../../../rules/go.toml")),
@@ -24,6 +25,9 @@ const PACKS: &[(&str, &str)] = &[
     ("c", include_str!("../../../rules/c.toml")),
     ("any", include_str!("../../../rules/any.toml")),
 ];
+
+/// Aspects whose rules list what is mostly right, for those who ask for it: applied only where a call names them.
+pub const ON_REQUEST: &[&str] = &["panics"];
 
 /// Where a regular expression looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -57,7 +61,7 @@ pub enum Per {
 pub struct RuleData {
     /// Names it, language first: `rust.unwrap_io`.
     pub id: String,
-    /// `error_handling`, `correctness`, `security`, `concurrency`, `performance`, `maintainability` or `tests`.
+    /// `error_handling`, `correctness`, `security`, `concurrency`, `performance`, `maintainability`, `tests` or `panics`.
     pub aspect: String,
     /// How bad it is.
     pub severity: Level,
@@ -202,6 +206,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it is applied where nobody names its aspect.
+    pub fn is_unasked(&self) -> bool {
+        !ON_REQUEST.contains(&self.data.aspect.as_str())
+    }
+
     /// Whether it is for files of this language.
     pub fn is_for(&self, language: &str) -> bool {
         self.language.is_empty() || self.language == language || self.dialects.iter().any(|dialect| dialect == language)
@@ -385,6 +394,7 @@ mod tests {
         "performance",
         "maintainability",
         "tests",
+        "panics",
     ];
 
     #[test]

@@ -11,7 +11,7 @@ use crate::code::testing::{call, workspace};
 fn found(path: &str, text: &str) -> Vec<String> {
     let set = pack::built_in().expect("the packs compile");
     let source = Source::parse(path, Arc::from(text)).expect("parses");
-    engine::apply(&source, set, &|_| true)
+    engine::apply(&source, set, &Rule::is_unasked)
         .expect("the queries compile")
         .into_iter()
         .map(|m| m.rule)
@@ -367,7 +367,7 @@ fn a_cluster_is_one_match_that_reads_like_a_sentence() {
     let text = "impl Store {\n    pub fn load(&self) -> Result<(), Error> {\n        let a = File::open(p).unwrap();\n        let b = fs::read_to_string(q).unwrap();\n        Ok(())\n    }\n}\n";
     let set = pack::built_in().expect("the packs compile");
     let source = Source::parse("src/store.rs", Arc::from(text)).expect("parses");
-    let matches = engine::apply(&source, set, &|_| true).expect("the queries compile");
+    let matches = engine::apply(&source, set, &Rule::is_unasked).expect("the queries compile");
     assert_eq!(matches.len(), 1);
     let one = &matches[0];
     assert_eq!(
@@ -406,6 +406,8 @@ async fn the_tool_filters_orders_and_counts() {
         ),
         (json!({"min_severity": "critical"}), &["any.private_key"]),
         (json!({"rules": ["rust.unwrap_*"]}), &["rust.unwrap_io"]),
+        (json!({"aspects": ["panics"]}), &["rust.can_panic_on_value"]),
+        (json!({"rules": ["rust.can_panic_*"]}), &["rust.can_panic_on_value"]),
         (json!({"paths": ["src/b.rs"]}), &["rust.sleep_in_async"]),
         (json!({"max_results": 1}), &["any.private_key"]),
     ] {
@@ -418,4 +420,34 @@ async fn the_tool_filters_orders_and_counts() {
         (result.functions, result.skipped.as_slice()),
         (2, &["c.kt".to_owned()][..])
     );
+}
+
+#[test]
+fn every_place_that_can_panic_is_listed_for_those_who_ask() {
+    let set = pack::built_in().expect("the packs compile");
+    for (path, text, expected) in [
+        (
+            "src/a.rs",
+            rust("let n = d.as_nanos().try_into().expect(\"584 years\");"),
+            &["`work` can panic by `expect` in one place"][..],
+        ),
+        (
+            "src/a.rs",
+            rust("assert!(a > 1);\nmatch a { 1 => unreachable!(\"never\"), _ => {} }\ndebug_assert!(a > 2);"),
+            &["`work` can panic by `assert!` in 2 places"],
+        ),
+        ("src/a.rs", rust("let n = value.unwrap_or(1);"), &[]),
+        ("tests/a.rs", rust("let n = value.unwrap();"), &[]),
+        (
+            "store.go",
+            "package store\n\nfunc Load() {\n\tpanic(\"no\")\n}\n".to_owned(),
+            &["`Load` can panic by `panic` in one place"],
+        ),
+    ] {
+        let source = Source::parse(path, Arc::from(text.as_str())).expect("parses");
+        let asked = |rule: &Rule| rule.data.aspect == "panics";
+        let found = engine::apply(&source, set, &asked).expect("the queries compile");
+        let claims: Vec<&str> = found.iter().map(|found| found.claim.as_str()).collect();
+        assert_eq!(claims, expected, "{text}");
+    }
 }

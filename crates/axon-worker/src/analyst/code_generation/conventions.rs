@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axon_protocol::ToolCall;
 use axon_tools::code::{ListResult, MetricsResult, Role, SearchResult, role_of};
-use axon_tools::{Kind, language_of};
+use axon_tools::language_of;
 use serde_json::json;
 
 use crate::analyst::brief::call;
@@ -13,15 +13,24 @@ use crate::analyst::code_review::figures;
 use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results};
 
-/// Ways of making errors, each by what its lines hold.
-const ERRORS: &[(&str, &str)] = &[
-    ("thiserror", "enums with `thiserror`"),
-    ("anyhow", "`anyhow`"),
-    ("impl std::error::Error", "types that implement `Error` by hand"),
-    ("impl Error for", "types that implement `Error` by hand"),
-    ("(Exception)", "classes of exceptions"),
-    ("Error(", "classes of exceptions"),
+/// Ways of making errors, each by its language and by what its lines hold; the first that fits says which it is.
+const ERRORS: &[(&str, &str, &str)] = &[
+    ("rust", "thiserror", "enums with `thiserror`"),
+    ("rust", "anyhow", "`anyhow`"),
+    ("rust", "impl std::error::Error", "types that implement `Error` by hand"),
+    ("rust", "impl Error for", "types that implement `Error` by hand"),
+    ("rust", "derive(", "enums that derive `Error`"),
+    ("python", "class ", "classes of exceptions"),
 ];
+
+/// The way of making errors that a line shows, if it is one of its language.
+fn way_of_errors(path: &str, line: &str) -> Option<&'static str> {
+    let language = language_of(path).name;
+    ERRORS
+        .iter()
+        .find(|(of, mark, _)| *of == language && line.contains(mark))
+        .map(|(_, _, way)| *way)
+}
 
 const ERROR_LINES: &str =
     r"derive\(.*\bError\b|thiserror|anyhow::|impl (std::error::)?Error for|^\s*class \w+\((\w*Error|Exception)\)";
@@ -79,14 +88,10 @@ fn write_errors(writer: &mut Writer<'_>, results: &Results) {
         .results
         .iter()
         .filter(|hit| matches!(role_of(&hit.path), Role::Library | Role::Entry))
-        .filter(|hit| language_of(&hit.path).kind == Kind::Code)
+        .filter_map(|hit| Some((way_of_errors(&hit.path, &hit.text)?, hit)))
         .collect();
     let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (index, hit) in hits.iter().enumerate() {
-        let kind = ERRORS
-            .iter()
-            .find(|(mark, _)| hit.text.contains(mark))
-            .map_or("enums that derive `Error`", |(_, kind)| kind);
+    for (index, (kind, _)) in hits.iter().enumerate() {
         let (number, _) = kinds.entry(kind).or_insert((0, index));
         *number += 1;
     }
@@ -105,8 +110,13 @@ fn write_errors(writer: &mut Writer<'_>, results: &Results) {
         shares.join(", ")
     );
     draft.confidence = 0.65;
-    draft.evidence = std::iter::once(&hits[example])
-        .chain(hits.iter().filter(|hit| hit.path != hits[example].path).take(2))
+    let (_, example) = hits[example];
+    // What is quoted shows the way that is claimed, and no other.
+    let others = hits
+        .iter()
+        .filter(|(kind, hit)| *kind == most && hit.path != example.path);
+    draft.evidence = std::iter::once(example)
+        .chain(others.map(|(_, hit)| *hit).take(2))
         .filter_map(|hit| writer.lines(&hit.path, hit.line, hit.line + 2))
         .collect();
     writer.write(draft);
@@ -182,4 +192,36 @@ fn write_checks(writer: &mut Writer<'_>, results: &Results) {
         .filter_map(|hit| writer.lines(&hit.path, hit.line, hit.line + 3));
     draft.evidence = lines.chain(files).take(4).collect();
     writer.write(draft);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::way_of_errors;
+
+    #[test]
+    fn a_way_of_making_errors_belongs_to_its_language() {
+        for (path, line, expected) in [
+            (
+                "a.rs",
+                "#[derive(Debug, thiserror::Error)]",
+                Some("enums with `thiserror`"),
+            ),
+            ("a.rs", "#[derive(Debug, Error)]", Some("enums that derive `Error`")),
+            (
+                "a.rs",
+                "impl Error for Closed {}",
+                Some("types that implement `Error` by hand"),
+            ),
+            (
+                "a.py",
+                "class UsageError(ClickException):",
+                Some("classes of exceptions"),
+            ),
+            ("a.py", "class BadParameter(UsageError):", Some("classes of exceptions")),
+            ("a.py", "# see anyhow::Error", None),
+            ("a.go", "// derive(Error)", None),
+        ] {
+            assert_eq!(way_of_errors(path, line), expected, "{path}: {line}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axon_tools::code::{RankResult, RuleMatch, RulesResult, last_name};
 
+use super::matches::PANICS;
 use crate::analyst::{Brief, Results};
 
 /// Severity times confidence below which a match is not worth a reader's time.
@@ -21,10 +22,10 @@ pub fn candidates(brief: &Brief, results: &Results) -> Vec<Candidate> {
         return Vec::new();
     };
     let relevance = relevance(results);
-    let mut out: Vec<Candidate> = rules
-        .results
+    let told: Vec<RuleMatch> = without_listed_twice(rules.results);
+    let mut out: Vec<Candidate> = told
         .into_iter()
-        .filter(|matched| f64::from(matched.severity.weight()) * matched.confidence >= WORTH_MIN)
+        .filter(worth_telling)
         .map(|matched| Candidate {
             worth: worth(brief, &matched, &relevance),
             matched,
@@ -36,6 +37,26 @@ pub fn candidates(brief: &Brief, results: &Results) -> Vec<Candidate> {
             .then_with(|| place(&a.matched).cmp(&place(&b.matched)))
     });
     out
+}
+
+/// The matches without those that only list what another rule says is a problem, and why.
+fn without_listed_twice(matches: Vec<RuleMatch>) -> Vec<RuleMatch> {
+    let (listed, mut kept): (Vec<RuleMatch>, Vec<RuleMatch>) =
+        matches.into_iter().partition(|matched| matched.aspect == PANICS);
+    let is_told = |listed: &RuleMatch| {
+        let there = |line| {
+            kept.iter()
+                .any(|other| other.path == listed.path && worth_telling(other) && other.lines.contains(line))
+        };
+        listed.lines.iter().all(there)
+    };
+    let open: Vec<RuleMatch> = listed.into_iter().filter(|listed| !is_told(listed)).collect();
+    kept.extend(open);
+    kept
+}
+
+fn worth_telling(matched: &RuleMatch) -> bool {
+    f64::from(matched.severity.weight()) * matched.confidence >= WORTH_MIN
 }
 
 pub fn place(matched: &RuleMatch) -> (&str, u32, &str) {

@@ -14,6 +14,12 @@ const MINOR_MAX: usize = 2;
 /// Functions of one rule that get a finding of their own before the rest is summed up.
 const SINGLE_MAX: usize = 2;
 
+/// The aspect of rules that list what can panic; they are applied only where somebody asks, so that all of it is listed.
+pub const PANICS: &str = "panics";
+
+/// Places of what was asked for that are listed.
+const PLACES_MAX: usize = 25;
+
 /// Rules whose matches hold what must not be repeated.
 const SECRET_RULES: &[&str] = &["any.private_key", "any.cloud_key", "any.hard_coded_secret"];
 
@@ -62,7 +68,8 @@ pub fn write_matches(writer: &mut Writer<'_>, brief: &Brief, results: &Results, 
     });
     let mut minor = 0;
     for (_, group) in queue {
-        let is_minor = group[0].matched.severity <= Level::Low;
+        // What was asked for by name is told however minor it is.
+        let is_minor = group[0].matched.severity <= Level::Low && group[0].matched.aspect != PANICS;
         if writer.len() >= max || (is_minor && minor >= MINOR_MAX) {
             continue;
         }
@@ -117,6 +124,9 @@ pub fn draft(writer: &Writer<'_>, results: &Results, group: &[Candidate]) -> Dra
     let mut draft = Draft::new(claim, subject, "code.rules");
     let here = here(first, &others);
     draft.rationale = format!("{} {here}", first.why);
+    if first.aspect == PANICS && !others.is_empty() {
+        draft.rationale = format!("{} {}", first.why, all_places(group));
+    }
     draft.recommendation = Some(first.recommendation.clone());
     draft.confidence = first.confidence;
     draft.severity = first.severity;
@@ -187,6 +197,25 @@ pub fn here(first: &RuleMatch, others: &[&RuleMatch]) -> String {
     }
     sentences.push(also(others));
     sentences.join(" ").trim().to_owned()
+}
+
+/// All places of a group by their lines: `Places: src/a.rs:3, src/a.rs:7 and 4 more.`
+fn all_places(group: &[Candidate]) -> String {
+    let places: Vec<String> = group
+        .iter()
+        .flat_map(|one| {
+            one.matched
+                .lines
+                .iter()
+                .map(|line| format!("{}:{line}", one.matched.path))
+        })
+        .collect();
+    let shown = &places[..places.len().min(PLACES_MAX)];
+    let rest = match places.len() - shown.len() {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!("Places: {}{rest}.", shown.join(", "))
 }
 
 fn also(others: &[&RuleMatch]) -> String {

@@ -2,8 +2,10 @@
 //! others use is changed last.
 
 use axon_protocol::Level;
-use axon_tools::code::{DuplicatesResult, OutlineResult, SearchResult, last_name};
+use axon_tools::Workspace;
+use axon_tools::code::{DuplicatesResult, OutlineResult, SearchResult};
 
+use super::mentions::{Name, Place, definitions, mentions};
 use super::{FUNCTIONS_MAX, burden, is_about_names, worth_changing};
 use crate::analyst::write::{Draft, Writer, count};
 use crate::analyst::{Brief, Results};
@@ -17,7 +19,7 @@ struct Step {
 
 pub fn write_order(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
     let steps = if is_about_names(brief) {
-        of_names(brief, results)
+        of_names(brief, results, writer.workspace())
     } else {
         of_functions(brief, results)
     };
@@ -59,10 +61,7 @@ fn of_functions(brief: &Brief, results: &Results) -> Vec<Step> {
         .filter(|function| function.test_mentions == 0)
         .collect();
     if let Some(first) = bare.first() {
-        let names: Vec<String> = bare
-            .iter()
-            .map(|function| format!("`{}`", last_name(&function.name)))
-            .collect();
+        let names: Vec<String> = bare.iter().map(|function| format!("`{}`", function.name)).collect();
         steps.push(Step {
             what: format!("record what {} return today in tests", names.join(", ")),
             path: first.path.clone(),
@@ -73,7 +72,7 @@ fn of_functions(brief: &Brief, results: &Results) -> Vec<Step> {
     if let Some(piece) = duplicates.results.first()
         && let Some(place) = piece.places.first()
     {
-        let name = place.function.as_deref().map_or(place.path.as_str(), last_name);
+        let name = place.function.as_deref().unwrap_or(&place.path);
         steps.push(Step {
             what: format!(
                 "write the {} once that `{name}` shares with {}",
@@ -94,7 +93,7 @@ fn of_functions(brief: &Brief, results: &Results) -> Vec<Step> {
             callers => format!("its signature stays for {}", count(callers, "caller")),
         };
         steps.push(Step {
-            what: format!("split `{}` ({callers})", last_name(&function.name)),
+            what: format!("split `{}` ({callers})", function.name),
             path: function.path.clone(),
             line: function.line,
         });
@@ -103,50 +102,41 @@ fn of_functions(brief: &Brief, results: &Results) -> Vec<Step> {
 }
 
 /// Definition, uses in code, tests, and what no compiler checks.
-fn of_names(brief: &Brief, results: &Results) -> Vec<Step> {
+fn of_names(brief: &Brief, results: &Results, workspace: &Workspace) -> Vec<Step> {
     let defined = results.get::<OutlineResult>("defined").unwrap_or_default();
     let Some(symbol) = brief.symbols.first() else {
         return Vec::new();
     };
-    let name = last_name(symbol);
-    let Some(item) = defined
-        .results
-        .iter()
-        .find(|item| last_name(&item.name).eq_ignore_ascii_case(name))
-    else {
+    let meant = definitions(symbol, &defined);
+    let Some(item) = meant.first() else {
         return Vec::new();
     };
     let uses = results.get::<SearchResult>("uses_0").unwrap_or_default();
+    let uses = mentions(&Name::of(symbol, &meant), &meant, &uses, workspace);
     let mut steps = vec![Step {
         what: format!("change `{symbol}` where it is defined, and keep the old name as an alias"),
         path: item.path.clone(),
         line: item.line,
     }];
-    let others = |test: bool| {
-        uses.results
+    let elsewhere = |of: Place| {
+        let hits = uses
             .iter()
-            .filter(|hit| hit.path != item.path)
-            .filter(|hit| (axon_tools::code::role_of(&hit.path) == axon_tools::code::Role::Test) == test)
-            .filter(|hit| axon_tools::language_of(&hit.path).kind == axon_tools::Kind::Code)
-            .collect::<Vec<_>>()
+            .filter(move |(hit, place)| *place == of && hit.path != item.path);
+        hits.map(|(hit, _)| hit).collect::<Vec<_>>()
     };
-    for (test, what) in [(false, "code"), (true, "tests")] {
-        let hits = others(test);
+    for place in [Place::Code, Place::Tests] {
+        let hits = elsewhere(place);
         if let Some(first) = hits.first() {
             steps.push(Step {
-                what: format!("follow it through {} of {what}", count(hits.len(), "line")),
+                what: format!("follow it through {} of {}", count(hits.len(), "line"), place.shown()),
                 path: first.path.clone(),
                 line: first.line,
             });
         }
     }
-    let prose = uses
-        .results
-        .iter()
-        .find(|hit| axon_tools::language_of(&hit.path).kind != axon_tools::Kind::Code);
-    if let Some(hit) = prose {
+    if let Some((hit, _)) = uses.iter().find(|(_, place)| !place.is_code()) {
         steps.push(Step {
-            what: "go through documents and settings by hand".to_owned(),
+            what: "go through comments, documents and settings by hand".to_owned(),
             path: hit.path.clone(),
             line: hit.line,
         });

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::Results;
 use super::super::code_review::figures;
-use super::super::write::{Draft, Writer, count, tool_evidence};
+use super::super::write::{Draft, Writer, count, listed, tool_evidence};
 
 /// Paths through a function below which a missing test matters little, unless it is public.
 const PATHS_MIN: usize = 4;
@@ -19,6 +19,9 @@ const PATHS_MANY: usize = 15;
 const PATHS_SOME: usize = 6;
 /// Callers above which what breaks in a function breaks much.
 const CALLERS_MANY: usize = 3;
+/// Functions without a test that a claim names, and that its rationale lists.
+const CLAIMED_MAX: usize = 3;
+const LISTED_MAX: usize = 25;
 /// Lines of a function that are quoted.
 const QUOTED_LINES: u32 = 5;
 
@@ -44,11 +47,15 @@ pub fn write_untested(writer: &mut Writer<'_>, results: &Results, max: usize) {
     for (index, function) in open.iter().take(max).enumerate() {
         write_function(writer, function, index == 0, &share);
     }
-    writer.note(format!(
-        "{share}; there are {}.",
-        count(metrics.test_functions, "test function")
-    ));
-    if open.is_empty() {
+    // Tests in files of their own, outside of what was asked about, count as well, and are not counted here.
+    writer.note(match metrics.test_functions {
+        0 => format!("{share}; the tests are in other files."),
+        tests => format!("{share}; there are {} beside them.", count(tests, "test function")),
+    });
+    let rest = most_called(&untested.results);
+    if !rest.is_empty() {
+        write_list(writer, &rest, without, metrics.functions);
+    } else if open.is_empty() {
         write_all_named(writer, &metrics);
     }
 }
@@ -129,6 +136,70 @@ fn rate(draft: &mut Draft, function: &FunctionMetrics) {
     };
     draft.effort = if many { Level::Medium } else { Level::Low };
     draft.value = Some((function.complexity as f64, "paths"));
+}
+
+/// All functions without a test, those first that most others call, then those with most paths.
+fn most_called(untested: &[FunctionMetrics]) -> Vec<&FunctionMetrics> {
+    let mut all: Vec<&FunctionMetrics> = untested
+        .iter()
+        .filter(|function| matches!(role_of(&function.path), Role::Library | Role::Entry))
+        .collect();
+    all.sort_by(|a, b| {
+        (b.callers, b.complexity)
+            .cmp(&(a.callers, a.complexity))
+            .then_with(|| (&a.path, a.line).cmp(&(&b.path, b.line)))
+    });
+    all
+}
+
+/// The list of what no test names, small functions included.
+fn write_list(writer: &mut Writer<'_>, all: &[&FunctionMetrics], without: usize, functions: usize) {
+    let first: Vec<String> = all.iter().take(CLAIMED_MAX).map(|f| f.name.clone()).collect();
+    let claim = format!(
+        "{without} of {} outside tests {} named by no test, among them {}",
+        count(functions, "function"),
+        if without == 1 { "is" } else { "are" },
+        listed(&first, CLAIMED_MAX)
+    );
+    let mut draft = Draft::new(claim, "functions without a test", "code.metrics");
+    let shown: Vec<String> = all.iter().take(LISTED_MAX).map(|f| listed_as(f)).collect();
+    let left = without.saturating_sub(shown.len());
+    let left = match left {
+        0 => String::new(),
+        left => format!(", and {left} more"),
+    };
+    draft.rationale = format!("Most called first: {}{left}.", shown.join(", "));
+    draft.recommendation = Some("Begin with those that others call: what breaks there breaks its callers.".to_owned());
+    draft.confidence = 0.7;
+    // A few helpers that tests reach by way of others are no problem; every fourth function is.
+    draft.severity = if without * 4 >= functions {
+        Level::Medium
+    } else {
+        Level::Low
+    };
+    draft.impact = Level::Medium;
+    draft.effort = if without > LISTED_MAX {
+        Level::High
+    } else {
+        Level::Medium
+    };
+    draft.value = Some((without as f64, "functions"));
+    draft.origin = Some("functions without a test".to_owned());
+    draft.evidence = all
+        .iter()
+        .filter_map(|f| writer.lines(&f.path, f.line, f.line))
+        .take(CLAIMED_MAX + 2)
+        .collect();
+    writer.write(draft);
+}
+
+/// A function with its place and its callers: `` `Chain::new` (src/buf/chain.rs:41, 3 callers) ``.
+fn listed_as(function: &FunctionMetrics) -> String {
+    let callers = match function.callers {
+        0 => String::new(),
+        callers => format!(", {}", count(callers, "caller")),
+    };
+    format!("`{}` ({}:{}{callers})", function.name, function.path, function.line)
 }
 
 fn write_all_named(writer: &mut Writer<'_>, metrics: &MetricsResult) {
@@ -293,6 +364,24 @@ mod tests {
         };
         let [_, called, _, long] = functions;
         assert_eq!(order(&asked, &[called, long, meant]), ["meant", "long", "called"]);
+    }
+
+    #[test]
+    fn the_list_begins_with_what_most_others_call_and_holds_small_functions() {
+        let functions = [
+            function("small", 1, 0, false),
+            function("branchy", 9, 0, false),
+            function("central", 1, 7, false),
+        ];
+        let shown: Vec<String> = most_called(&functions).into_iter().map(listed_as).collect();
+        assert_eq!(
+            shown,
+            [
+                "`central` (src/lease.rs:10, 7 callers)",
+                "`branchy` (src/lease.rs:10)",
+                "`small` (src/lease.rs:10)"
+            ]
+        );
     }
 
     #[test]
