@@ -1,6 +1,7 @@
 //! What a task asks, read once: its words, its names, and which of the workspace's files they mean. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use axon_protocol::{Evidence, Task, TaskId, ToolCall};
 use axon_tools::Workspace;
@@ -163,20 +164,27 @@ impl Brief {
 
     /// Words of the query that say what it is about, beyond the words every question of its kind has.
     pub fn topic(&self) -> Vec<String> {
-        let generic: BTreeSet<String> = query_terms(GENERIC_WORDS).into_iter().collect();
+        let named = !self.symbols.is_empty();
         let words = self
             .keywords
             .iter()
             .flat_map(|keyword| keyword.split_whitespace())
             .map(trimmed);
         let telling = words.filter(|word| {
-            let terms = query_terms(word);
-            !is_empty_word(word) && !terms.is_empty() && !terms.iter().all(|term| generic.contains(term))
+            let asks = named && VERBS_OF_ASKING.contains(&word.to_lowercase().as_str());
+            !is_empty_word(word) && !query_terms(word).is_empty() && !is_generic_word(word) && !asks
         });
         let telling = telling
             .chain(self.symbols.iter().map(String::as_str))
             .map(str::to_owned);
         unique(telling)
+    }
+
+    /// Names of code that the query asks about: not the kind of error that a message begins with.
+    pub fn named(&self) -> Vec<&str> {
+        let is_kind = |symbol: &str| self.text.contains(&format!("{symbol}: "));
+        let symbols = self.symbols.iter().map(String::as_str);
+        symbols.filter(|symbol| symbol.len() > 2 && !is_kind(symbol)).collect()
     }
 
     /// The aspect as lower-case words joined by `_`.
@@ -203,6 +211,45 @@ const GENERIC_WORDS: &str = "review audit check analyse analyze investigate insp
     panic unhandled security performance concurrency correctness maintainability complexity tests coverage improve \
     improvement suggest recommend report finding important main critical source file files module crate package function \
     functions summary summarize describe understand work works architecture design weakness vulnerability race deadlock compare comparison contrast difference versus";
+
+/// Words that ask how something named stands to the rest; beside a name they are no subject of their own.
+const VERBS_OF_ASKING: &[&str] = &[
+    "call",
+    "calls",
+    "called",
+    "caller",
+    "callers",
+    "calling",
+    "defined",
+    "defines",
+    "definition",
+    "declared",
+    "implemented",
+    "implementation",
+    "invoke",
+    "invokes",
+    "invoked",
+    "referenced",
+    "references",
+    "mentioned",
+    "occur",
+    "occurs",
+    "exist",
+    "exists",
+    "usage",
+    "usages",
+    "users",
+    "located",
+    "come",
+    "comes",
+];
+
+static GENERIC: LazyLock<BTreeSet<String>> = LazyLock::new(|| query_terms(GENERIC_WORDS).into_iter().collect());
+
+/// Whether a word says which kind of work is asked for, and not what it is about.
+pub fn is_generic_word(word: &str) -> bool {
+    query_terms(word).iter().all(|term| GENERIC.contains(term))
+}
 
 /// What runtimes write around every failure; it says nothing about this one.
 const BOILERPLATE: &[&str] = &[
@@ -302,14 +349,18 @@ fn symbol_like(query: &str) -> Vec<String> {
     words
         .map(|word| word.trim_matches(|c: char| matches!(c, '.' | ':' | '\'' | '(' | ')')))
         .filter(|word| {
-            !word.contains(['/', '.']) && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+            // With a call's parentheses, a point divides a method from what it is called on; else it may be a path's.
+            let is_call = query.contains(&format!("{word}()"));
+            let joins = |c: char| matches!(c, '_' | ':') || (is_call && c == '.');
+            word.chars().all(|c| c.is_alphanumeric() || joins(c))
         })
         .filter(|word| {
             let inner_capital = word
                 .chars()
                 .zip(word.chars().skip(1))
                 .any(|(a, b)| a.is_lowercase() && b.is_uppercase());
-            word.len() > 2 && (word.trim_matches('_').contains('_') || word.contains("::") || inner_capital)
+            word.len() > 2
+                && (word.trim_matches('_').contains('_') || word.contains("::") || word.contains('.') || inner_capital)
         })
         .map(str::to_owned)
         .collect()
@@ -477,9 +528,10 @@ mod tests {
 
     #[test]
     fn names_paths_and_quotes_are_taken_from_plain_words() {
-        let query = "Why does parse_header in src/http.rs:12 say \"no such file\" for HeaderMap, e.g. Foo::bar()?";
-        assert_eq!(symbol_like(query), ["parse_header", "HeaderMap", "Foo::bar"]);
-        assert_eq!(path_like(query), ["src/http.rs:12", "e.g"]);
+        let query =
+            "Why does parse_header in src/http.rs:12 say \"no such file\" for HeaderMap, e.g. Foo::bar() or Foo.baz()?";
+        assert_eq!(symbol_like(query), ["parse_header", "HeaderMap", "Foo::bar", "Foo.baz"]);
+        assert_eq!(path_like(query), ["src/http.rs:12", "e.g", "Foo.baz"]);
         assert_eq!(quoted(query), ["no such file"]);
     }
 }
