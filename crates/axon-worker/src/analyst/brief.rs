@@ -1,5 +1,7 @@
 //! What a task asks, read once: its words, its names, and which of the workspace's files they mean. Pure.
 
+mod symptom;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -7,6 +9,8 @@ use axon_protocol::{Evidence, Task, TaskId, ToolCall};
 use axon_tools::Workspace;
 use axon_tools::code::{is_empty_word, query_terms};
 use serde_json::Value;
+
+use symptom::{holds_no_code, messages, without_thread};
 
 /// Most names of one kind that are looked up.
 const NAMES_MAX: usize = 8;
@@ -69,6 +73,8 @@ pub struct Brief {
     pub paths: Vec<String>,
     /// Lines the query names.
     pub frames: Vec<Frame>,
+    /// Lines the query names that hold no code, with why.
+    pub bare_frames: Vec<(Frame, String)>,
     /// What earlier tasks found.
     pub leads: Vec<Lead>,
     /// Files in the scope.
@@ -91,6 +97,7 @@ impl Brief {
         let mut named = texts(context, "paths");
         named.extend(path_like(&query));
         let (mut paths, frames) = resolve(&named, &known);
+        let (frames, bare_frames) = frames_with_code(frames, workspace);
         if context.get("again").is_some() {
             // A task before this one has looked there and found next to nothing.
             paths.clear();
@@ -115,6 +122,10 @@ impl Brief {
         let subjects = unique(texts(context, "subjects").into_iter());
         let mut quotes = texts(context, "quotes");
         quotes.extend(quoted(&query));
+        let messages = messages(&task.query);
+        // A whole paste may be quoted: only the message in it stands in the code.
+        quotes.retain(|quote| !messages.iter().any(|message| quote.contains(message.as_str())));
+        quotes.splice(0..0, messages);
         Self {
             task: delegation.task_id.clone(),
             query: task.query.clone(),
@@ -138,6 +149,7 @@ impl Brief {
             key_questions: delegation.key_questions.iter().take(NAMES_MAX).cloned().collect(),
             paths,
             frames,
+            bare_frames,
             leads: leads(task),
             files: known.len(),
             history: workspace.manifest().files.iter().any(|file| file.churn > 0),
@@ -265,7 +277,7 @@ const BOILERPLATE: &[&str] = &[
 fn without_boilerplate(query: &str) -> String {
     let bare = BOILERPLATE
         .iter()
-        .fold(query.to_owned(), |text, phrase| text.replace(phrase, " "));
+        .fold(without_thread(query), |text, phrase| text.replace(phrase, " "));
     // A query of nothing else is looked at as it is.
     if bare.split_whitespace().count() < 2 {
         query.to_owned()
@@ -421,6 +433,19 @@ fn resolve(named: &[String], known: &[&str]) -> (Vec<String>, Vec<Frame>) {
     )
 }
 
+/// The lines that hold code, and those that hold none with why.
+fn frames_with_code(frames: Vec<Frame>, workspace: &Workspace) -> (Vec<Frame>, Vec<(Frame, String)>) {
+    let (mut held, mut bare) = (Vec::new(), Vec::new());
+    for frame in frames {
+        let text = workspace.text(&frame.path).ok();
+        match text.and_then(|text| holds_no_code(frame.line, text.as_str())) {
+            Some(why) => bare.push((frame, why)),
+            None => held.push(frame),
+        }
+    }
+    (held, bare)
+}
+
 /// The files that a thing compared is: the path that it names, else the code whose path bears all words of its name.
 fn paths_of(subject: &str, named: &[String], known: &[&str]) -> Vec<String> {
     let words: Vec<&str> = subject
@@ -511,7 +536,7 @@ mod tests {
         for (query, kept) in [
             (
                 "thread 'main' panicked at src/a.rs:3: called `Result::unwrap()` on an `Err` value: Parse",
-                "thread 'main' src/a.rs:3: : Parse",
+                "src/a.rs:3: : Parse",
             ),
             ("panicked at", "panicked at"),
             ("Why is it slow?", "Why is it slow?"),

@@ -110,3 +110,62 @@ async fn a_question_about_an_absent_name_alone_gets_nothing_that_is_merely_alike
         .await;
     assert!(outcome.findings.len() > 1, "{:#?}", claims(&outcome.findings));
 }
+
+#[tokio::test]
+async fn a_failure_is_placed_by_its_message_and_what_occurs_nowhere_is_said_first() {
+    let mut files = FILES.to_vec();
+    files.push((
+        "src/buffer.rs",
+        "pub fn advance(buffer: &mut Buffer, count: usize) {\n    if buffer.len < count {\n        panic_advance(buffer.len, count);\n    }\n    buffer.advance(count);\n}\n\nfn panic_advance(len: usize, count: usize) -> ! {\n    panic!(\n        \"advance out of bounds: the len is {} but advancing by {}\",\n        len, count\n    );\n}\n",
+    ));
+    let bench = Bench::of(&files);
+    let made = "`panic_advance` makes the message “advance out of bounds: the len is 3 but advancing by 5”";
+    for (query, first, places) in [
+        (
+            "thread 'main' panicked: advance out of bounds: the len is 3 but advancing by 5",
+            made,
+            true,
+        ),
+        (
+            "\"thread 'main' panicked: advance out of bounds: the len is 3 but advancing by 5\"",
+            made,
+            true,
+        ),
+        (
+            "Why does Widget.frobnicate() fail with ValueError: bad widget?",
+            "`frobnicate` occurs nowhere in 5 files",
+            false,
+        ),
+        (
+            "Why does `frobnicate_widget` crash?",
+            "`frobnicate_widget` occurs nowhere in 5 files",
+            false,
+        ),
+        (
+            "Why does open_widget fail with \"no room for pears\"?",
+            "The message “no room for pears” occurs nowhere in 5 files",
+            true,
+        ),
+        (
+            "It crashes at src/buffer.rs:7",
+            "src/buffer.rs:7` holds no code: the line is empty",
+            true,
+        ),
+        (
+            "It crashes at src/buffer.rs:70",
+            "src/buffer.rs:70` holds no code: the file ends at line 13",
+            true,
+        ),
+    ] {
+        let outcome = bench.run(&plain("bug_investigation", "cause", query)).await;
+        let found = claims(&outcome.findings);
+        assert!(
+            found.first().is_some_and(|claim| claim.contains(first)),
+            "{query}: {found:#?}"
+        );
+        let likeliest = found.iter().any(|claim| claim.contains("is the likeliest place"));
+        assert_eq!(likeliest, places, "{query}: {found:#?}");
+        let wrong = found.iter().any(|claim| claim.contains("around line 7"));
+        assert!(!wrong, "{query}: {found:#?}");
+    }
+}

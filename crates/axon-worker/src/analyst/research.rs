@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 use axon_protocol::ToolCall;
 use axon_tools::Workspace;
 use axon_tools::code::{OutlineResult, RankResult, last_name};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::brief::call;
 use super::write::Writer;
-use super::{Brief, Conclusion, Results, dependencies};
-pub use named::{all_absent, plan_named, write_absent};
+use super::{Brief, Conclusion, Results, bug_investigation, dependencies};
+pub use named::{all_absent, figures, nowhere, plan_named, write_absent};
 use named::{asks_for_uses, plan_occurrences, write_occurrences, write_uses_of};
 use report::{is_about_absent_names_alone, write_constants, write_quotes, write_subject, write_uses};
 pub use report::{write_defined, write_ranked};
@@ -148,13 +148,18 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         ));
     }
     for (index, quote) in brief.quotes.iter().take(2).enumerate() {
-        calls.push(call(
-            format!("quote_{index}"),
-            "code.search",
-            json!({"pattern": quote, "literal": true, "case_sensitive": false, "max_results": 20}),
-        ));
+        calls.push(call(format!("quote_{index}"), "code.search", quote_params(quote)));
     }
     calls
+}
+
+/// A search for a quoted text; the numbers in it are what a message was given, and stand in no file.
+fn quote_params(quote: &str) -> Value {
+    let numbered = quote.contains(|c: char| c.is_ascii_digit());
+    match bug_investigation::message_pattern(quote).filter(|_| numbered) {
+        Some(pattern) => json!({"pattern": pattern, "case_sensitive": false, "max_results": 20}),
+        None => json!({"pattern": quote, "literal": true, "case_sensitive": false, "max_results": 20}),
+    }
 }
 
 /// The things compared, unless the task is about one of them alone.

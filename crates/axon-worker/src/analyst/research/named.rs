@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use axon_protocol::{Polarity, ToolCall};
+use axon_protocol::{Level, Polarity, ToolCall};
 use axon_tools::code::{Hit, Role, SearchResult, last_name, query_terms, role_of};
 use axon_tools::{Kind, language_of};
 use regex::Regex;
@@ -62,6 +62,11 @@ pub fn absent_terms(brief: &Brief, results: &Results) -> BTreeSet<String> {
 pub fn write_absent(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
     for (name, files) in absent(brief, results) {
         let mut draft = nowhere(&format!("`{}`", last_name(name)), name, files);
+        // Beside places that only suggest themselves, that there is no such thing matters most.
+        (draft.severity, draft.impact) = match brief.playbook.as_str() {
+            "bug_investigation" => (Level::Medium, Level::Medium),
+            _ => (Level::Info, Level::Info),
+        };
         draft.evidence = vec![tool_evidence("code.search", name_params(name), &figures(files))];
         writer.write(draft);
     }

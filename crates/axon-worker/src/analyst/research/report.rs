@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use axon_tools::code::{OutlineResult, Ranked, Role, SearchResult, last_name, query_terms, role_of};
 use axon_tools::{Kind, language_of};
 
-use super::named::absent_terms;
+use super::named::{absent_terms, figures, nowhere};
 use super::places::{Place, places};
-use super::question;
+use super::{question, quote_params};
 use crate::analyst::passage::passage;
-use crate::analyst::write::{Draft, Writer, count, listed};
+use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results};
 
 /// Confidence below which a passage is left out as soon as there are others.
@@ -220,7 +220,15 @@ pub fn write_subject(writer: &mut Writer<'_>, brief: &Brief, results: &Results, 
 pub fn write_quotes(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
     for (id, search) in results.all::<SearchResult>("quote_") {
         let index: usize = id.trim_start_matches("quote_").parse().unwrap_or_default();
-        let (Some(quote), Some(first)) = (brief.quotes.get(index), search.results.first()) else {
+        let Some(quote) = brief.quotes.get(index) else { continue };
+        let Some(first) = search.results.first() else {
+            let mut draft = nowhere(&format!("“{quote}”"), quote, search.files);
+            draft.evidence = vec![tool_evidence(
+                "code.search",
+                quote_params(quote),
+                &figures(search.files),
+            )];
+            writer.write(draft);
             continue;
         };
         let more = if search.matches > 1 {
