@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use axon_protocol::{Evidence, Task, TaskId, ToolCall};
 use axon_tools::Workspace;
 use axon_tools::code::{is_empty_word, query_terms};
+use regex::Regex;
 use serde_json::Value;
 
 use symptom::{holds_no_code, messages, without_thread};
@@ -77,6 +78,8 @@ pub struct Brief {
     pub bare_frames: Vec<(Frame, String)>,
     /// What earlier tasks found.
     pub leads: Vec<Lead>,
+    /// The workspace's own names, in lower case: everything in it is of that name. Empty where the query is about it alone.
+    pub own_names: BTreeSet<String>,
     /// Files in the scope.
     pub files: usize,
     /// Whether the workspace brought the commits that led to it.
@@ -120,6 +123,7 @@ impl Brief {
                 .map(|symbol| symbol.trim_end_matches("()").to_owned()),
         );
         let subjects = unique(texts(context, "subjects").into_iter());
+        let own_names = own_names(workspace, &keywords);
         let mut quotes = texts(context, "quotes");
         quotes.extend(quoted(&query));
         let messages = messages(&task.query);
@@ -151,6 +155,7 @@ impl Brief {
             frames,
             bare_frames,
             leads: leads(task),
+            own_names,
             files: known.len(),
             history: workspace.manifest().files.iter().any(|file| file.churn > 0),
         }
@@ -158,8 +163,9 @@ impl Brief {
 
     /// The question in words for a ranked search: the query, its names, and what the task adds to it.
     pub fn question(&self) -> String {
-        let mut words = vec![self.text.clone()];
-        words.extend(self.keywords.iter().cloned());
+        let text = self.text.split_whitespace().filter(|word| !self.is_own_name(word));
+        let mut words: Vec<String> = text.map(str::to_owned).collect();
+        words.extend(self.keywords.iter().filter(|word| !self.is_own_name(word)).cloned());
         words.extend(self.symbols.iter().cloned());
         words.join(" ")
     }
@@ -184,12 +190,25 @@ impl Brief {
             .map(trimmed);
         let telling = words.filter(|word| {
             let asks = named && VERBS_OF_ASKING.contains(&word.to_lowercase().as_str());
-            !is_empty_word(word) && !query_terms(word).is_empty() && !is_generic_word(word) && !asks
+            !is_empty_word(word)
+                && !query_terms(word).is_empty()
+                && !is_generic_word(word)
+                && !asks
+                && !self.is_own_name(word)
         });
         let telling = telling
             .chain(self.symbols.iter().map(String::as_str))
             .map(str::to_owned);
         unique(telling)
+    }
+
+    fn is_own_name(&self, word: &str) -> bool {
+        let word = trimmed(word);
+        let word = word
+            .strip_suffix("'s")
+            .or_else(|| word.strip_suffix("’s"))
+            .unwrap_or(word);
+        self.own_names.contains(&normal_name(word))
     }
 
     /// Names of code that the query asks about: not the kind of error that a message begins with.
@@ -261,6 +280,37 @@ static GENERIC: LazyLock<BTreeSet<String>> = LazyLock::new(|| query_terms(GENERI
 /// Whether a word says which kind of work is asked for, and not what it is about.
 pub fn is_generic_word(word: &str) -> bool {
     query_terms(word).iter().all(|term| GENERIC.contains(term))
+}
+
+/// Manifests of packages that may stand at the root, and how they give the name.
+const MANIFESTS: &[&str] = &["Cargo.toml", "pyproject.toml", "package.json", "setup.cfg", "go.mod"];
+
+static PACKAGE_NAME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"(?m)^\s*"?name"?\s*[=:]\s*"?(?P<name>[\w@/.-]+)|^module\s+(?P<module>\S+)"#).ok());
+
+/// The name of the package at the root. A query of nothing else is about the package itself, and keeps it.
+fn own_names(workspace: &Workspace, keywords: &[String]) -> BTreeSet<String> {
+    let texts = MANIFESTS.iter().filter_map(|path| workspace.text(path).ok());
+    let names: BTreeSet<String> = texts.filter_map(|text| package_name(text.as_str())).collect();
+    let others = keywords
+        .iter()
+        .flat_map(|keyword| keyword.split_whitespace())
+        .any(|word| {
+            let word = trimmed(word);
+            !is_empty_word(word) && !is_generic_word(word) && !names.contains(&normal_name(word))
+        });
+    if others { names } else { BTreeSet::new() }
+}
+
+/// The name that a manifest gives its package first: other names in it are those of parts and of dependencies.
+fn package_name(manifest: &str) -> Option<String> {
+    let found = PACKAGE_NAME.as_ref()?.captures(manifest)?;
+    let name = found.name("name").or_else(|| found.name("module"))?.as_str();
+    Some(normal_name(name.rsplit('/').next().unwrap_or(name)))
+}
+
+fn normal_name(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
 }
 
 /// What runtimes write around every failure; it says nothing about this one.
@@ -528,6 +578,21 @@ mod tests {
                 frames,
                 "{named}"
             );
+        }
+    }
+
+    #[test]
+    fn a_manifest_names_its_package() {
+        for (manifest, expected) in [
+            (
+                "[package]\nname = \"rate-limit\"\n[lib]\nname = \"other\"\n",
+                Some("rate_limit"),
+            ),
+            ("{\n  \"name\": \"@scope/Widgets\",\n}", Some("widgets")),
+            ("module example.org/x/tool\n", Some("tool")),
+            ("[workspace]\nmembers = [\"a\"]\n", None),
+        ] {
+            assert_eq!(package_name(manifest).as_deref(), expected, "{manifest}");
         }
     }
 

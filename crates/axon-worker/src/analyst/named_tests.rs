@@ -169,3 +169,38 @@ async fn a_failure_is_placed_by_its_message_and_what_occurs_nowhere_is_said_firs
         assert!(!wrong, "{query}: {found:#?}");
     }
 }
+
+#[tokio::test]
+async fn the_name_of_the_workspace_is_no_evidence() {
+    let files = [
+        ("Cargo.toml", "[package]\nname = \"warden\"\n"),
+        (
+            "CHANGELOG.md",
+            "# Warden\n\n## Warden 2\n\n- Warden moves on.\n\n## Warden 1\n\n- Warden limits how often each of its callers may ask for something.\n",
+        ),
+        (
+            "src/lib.rs",
+            "/// Decides whether a request is allowed.\npub fn check(request: &Request) -> bool {\n    request.cost < LIMIT\n}\n",
+        ),
+    ];
+    let bench = Bench::of(&files);
+    let query = "How does warden decide whether a request is allowed?";
+    let outcome = bench.run(&plain("research", "answer", query)).await;
+    let found = claims(&outcome.findings);
+    assert!(
+        found
+            .first()
+            .is_some_and(|claim| claim.contains("Decides whether a request is allowed")),
+        "{found:#?}"
+    );
+    assert!(
+        outcome
+            .findings
+            .iter()
+            .all(|finding| !finding.rationale.contains("`warden`")),
+        "{found:#?}"
+    );
+    // What asks for nothing else is about the package.
+    let outcome = bench.run(&plain("research", "answer", "What is warden?")).await;
+    assert!(!outcome.findings.is_empty(), "{:#?}", outcome.notes);
+}
