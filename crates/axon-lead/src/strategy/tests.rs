@@ -58,6 +58,10 @@ fn each_kind_of_question_finds_its_strategy() {
         "Which change causes the timeout in the fleet test?",
         "bug_investigation",
     );
+    check(
+        "thread 'main' panicked: advance out of bounds: the len is 3 but advancing by 5",
+        "bug_investigation",
+    );
     check("What is the root cause of the duplicate answers?", "bug_investigation");
     check("How does a worker renew its lease?", "research");
     check("Explain the architecture of this project", "research");

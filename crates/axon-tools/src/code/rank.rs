@@ -38,6 +38,10 @@ const WRITER_BYTES: usize = 16 << 20;
 const SNIPPET_LINES: u32 = 6;
 /// Characters of a snippet's line.
 const SNIPPET_CHARS_MAX: usize = 200;
+/// Files from which on a term that most of them hold tells them apart no longer.
+const COMMON_FILES_MIN: usize = 10;
+/// The share of files that makes a term common.
+const COMMON_SHARE: f64 = 0.6;
 /// How much a term counts in the name of a function, type or heading, and in the path, against once in the body.
 const NAME_BOOST: f32 = 2.0;
 const PATH_BOOST: f32 = 1.5;
@@ -104,7 +108,7 @@ pub struct Ranked {
 /// What `code.rank` returns.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RankResult {
-    /// The words looked up.
+    /// The words looked up: those that most files hold are left out where there are others.
     pub terms: Vec<String>,
     /// Files in the index.
     pub files: usize,
@@ -268,6 +272,32 @@ impl Ranking {
     }
 }
 
+impl Ranking {
+    /// Whether most files hold a term, in their text or their path: it tells none of them from the others.
+    fn is_common(&self, term: &String) -> Result<bool, ToolError> {
+        if self.files < COMMON_FILES_MIN {
+            return Ok(false);
+        }
+        let found = self.search(std::slice::from_ref(term))?;
+        let holding: BTreeSet<&str> = found
+            .iter()
+            .filter_map(|(_, number)| Some(self.entries.get(*number)?.path.as_str()))
+            .collect();
+        Ok(holding.len() as f64 >= self.files as f64 * COMMON_SHARE)
+    }
+
+    /// The terms without the common ones, unless there are no others.
+    fn telling(&self, terms: &[(String, String)]) -> Result<Vec<(String, String)>, ToolError> {
+        let mut telling = Vec::new();
+        for (term, word) in terms {
+            if !self.is_common(term)? {
+                telling.push((term.clone(), word.clone()));
+            }
+        }
+        Ok(if telling.is_empty() { terms.to_vec() } else { telling })
+    }
+}
+
 fn tokenized(text: &str) -> PreTokenizedString {
     let mut tokens = Vec::new();
     for_each_term(text, |term| {
@@ -333,10 +363,11 @@ fn run(files: &Files, params: &RankParams) -> Result<RankResult, ToolError> {
         ));
     }
     wanted.truncate(TERMS_MAX);
-    let words: BTreeMap<String, String> = wanted.iter().cloned().collect();
-    let wanted: Vec<String> = wanted.into_iter().map(|(term, _)| term).collect();
     let globs = Globs::new(&params.globs)?;
     let ranking = ranking(files, params.unit)?;
+    let wanted = ranking.telling(&wanted)?;
+    let words: BTreeMap<String, String> = wanted.iter().cloned().collect();
+    let wanted: Vec<String> = wanted.into_iter().map(|(term, _)| term).collect();
     let limit = params.max_results.unwrap_or(RESULTS_DEFAULT).clamp(1, RESULTS_MAX);
     let terms_wanted: BTreeSet<String> = wanted.iter().cloned().collect();
     let mut passes: BTreeMap<&str, bool> = BTreeMap::new();
@@ -495,6 +526,47 @@ mod tests {
             );
             assert!(!result.results.iter().any(|r| r.path.starts_with("vendor")), "{params}");
             assert!(first.score > 0.0 && !first.matched.is_empty() && !first.snippet.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_most_files_hold_is_no_sign_unless_nothing_else_is_asked() {
+        let mut files: Vec<(String, String)> = (0..12)
+            .map(|n| {
+                (
+                    format!("src/part{n}.rs"),
+                    format!("use warden::Part{n};\npub fn run{n}() {{}}\n"),
+                )
+            })
+            .collect();
+        files.push((
+            "CHANGES.md".to_owned(),
+            "# Warden\n\nWarden, warden and warden again.\n".to_owned(),
+        ));
+        files.push(("src/limit.rs".to_owned(), "pub fn decide() {}\n".to_owned()));
+        let borrowed: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()))
+            .collect();
+        for (number, query, terms, best) in [
+            (14, "how does warden decide", &["decide"][..], "src/limit.rs"),
+            (14, "warden", &["warden"], "CHANGES.md"),
+            // Few files say nothing of what is common.
+            (3, "warden decide part0", &["decide", "part0", "warden"], "src/part0.rs"),
+        ] {
+            let (workspace, _dir) = workspace(&borrowed[..number]);
+            let result: RankResult = call(&workspace, "code.rank", json!({"query": query})).await;
+            assert!(
+                terms.iter().all(|term| result.terms.iter().any(|held| held == term)),
+                "{query}: {:?}",
+                result.terms
+            );
+            assert_eq!(
+                result.terms.iter().any(|term| term == "warden"),
+                terms.contains(&"warden"),
+                "{query}"
+            );
+            assert_eq!(result.results[0].path, best, "{query}");
         }
     }
 

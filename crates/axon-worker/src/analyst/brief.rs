@@ -1,11 +1,17 @@
 //! What a task asks, read once: its words, its names, and which of the workspace's files they mean. Pure.
 
+mod symptom;
+
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use axon_protocol::{Evidence, Task, TaskId, ToolCall};
 use axon_tools::Workspace;
 use axon_tools::code::{is_empty_word, query_terms};
+use regex::Regex;
 use serde_json::Value;
+
+use symptom::{holds_no_code, messages, without_thread};
 
 /// Most names of one kind that are looked up.
 const NAMES_MAX: usize = 8;
@@ -68,8 +74,12 @@ pub struct Brief {
     pub paths: Vec<String>,
     /// Lines the query names.
     pub frames: Vec<Frame>,
+    /// Lines the query names that hold no code, with why.
+    pub bare_frames: Vec<(Frame, String)>,
     /// What earlier tasks found.
     pub leads: Vec<Lead>,
+    /// The workspace's own names, in lower case: everything in it is of that name. Empty where the query is about it alone.
+    pub own_names: BTreeSet<String>,
     /// Files in the scope.
     pub files: usize,
     /// Whether the workspace brought the commits that led to it.
@@ -90,6 +100,7 @@ impl Brief {
         let mut named = texts(context, "paths");
         named.extend(path_like(&query));
         let (mut paths, frames) = resolve(&named, &known);
+        let (frames, bare_frames) = frames_with_code(frames, workspace);
         if context.get("again").is_some() {
             // A task before this one has looked there and found next to nothing.
             paths.clear();
@@ -112,8 +123,13 @@ impl Brief {
                 .map(|symbol| symbol.trim_end_matches("()").to_owned()),
         );
         let subjects = unique(texts(context, "subjects").into_iter());
+        let own_names = own_names(workspace, &keywords);
         let mut quotes = texts(context, "quotes");
         quotes.extend(quoted(&query));
+        let messages = messages(&task.query);
+        // A whole paste may be quoted: only the message in it stands in the code.
+        quotes.retain(|quote| !messages.iter().any(|message| quote.contains(message.as_str())));
+        quotes.splice(0..0, messages);
         Self {
             task: delegation.task_id.clone(),
             query: task.query.clone(),
@@ -137,7 +153,9 @@ impl Brief {
             key_questions: delegation.key_questions.iter().take(NAMES_MAX).cloned().collect(),
             paths,
             frames,
+            bare_frames,
             leads: leads(task),
+            own_names,
             files: known.len(),
             history: workspace.manifest().files.iter().any(|file| file.churn > 0),
         }
@@ -145,8 +163,9 @@ impl Brief {
 
     /// The question in words for a ranked search: the query, its names, and what the task adds to it.
     pub fn question(&self) -> String {
-        let mut words = vec![self.text.clone()];
-        words.extend(self.keywords.iter().cloned());
+        let text = self.text.split_whitespace().filter(|word| !self.is_own_name(word));
+        let mut words: Vec<String> = text.map(str::to_owned).collect();
+        words.extend(self.keywords.iter().filter(|word| !self.is_own_name(word)).cloned());
         words.extend(self.symbols.iter().cloned());
         words.join(" ")
     }
@@ -163,20 +182,40 @@ impl Brief {
 
     /// Words of the query that say what it is about, beyond the words every question of its kind has.
     pub fn topic(&self) -> Vec<String> {
-        let generic: BTreeSet<String> = query_terms(GENERIC_WORDS).into_iter().collect();
+        let named = !self.symbols.is_empty();
         let words = self
             .keywords
             .iter()
             .flat_map(|keyword| keyword.split_whitespace())
             .map(trimmed);
         let telling = words.filter(|word| {
-            let terms = query_terms(word);
-            !is_empty_word(word) && !terms.is_empty() && !terms.iter().all(|term| generic.contains(term))
+            let asks = named && VERBS_OF_ASKING.contains(&word.to_lowercase().as_str());
+            !is_empty_word(word)
+                && !query_terms(word).is_empty()
+                && !is_generic_word(word)
+                && !asks
+                && !self.is_own_name(word)
         });
         let telling = telling
             .chain(self.symbols.iter().map(String::as_str))
             .map(str::to_owned);
         unique(telling)
+    }
+
+    fn is_own_name(&self, word: &str) -> bool {
+        let word = trimmed(word);
+        let word = word
+            .strip_suffix("'s")
+            .or_else(|| word.strip_suffix("’s"))
+            .unwrap_or(word);
+        self.own_names.contains(&normal_name(word))
+    }
+
+    /// Names of code that the query asks about: not the kind of error that a message begins with.
+    pub fn named(&self) -> Vec<&str> {
+        let is_kind = |symbol: &str| self.text.contains(&format!("{symbol}: "));
+        let symbols = self.symbols.iter().map(String::as_str);
+        symbols.filter(|symbol| symbol.len() > 2 && !is_kind(symbol)).collect()
     }
 
     /// The aspect as lower-case words joined by `_`.
@@ -204,6 +243,76 @@ const GENERIC_WORDS: &str = "review audit check analyse analyze investigate insp
     improvement suggest recommend report finding important main critical source file files module crate package function \
     functions summary summarize describe understand work works architecture design weakness vulnerability race deadlock compare comparison contrast difference versus";
 
+/// Words that ask how something named stands to the rest; beside a name they are no subject of their own.
+const VERBS_OF_ASKING: &[&str] = &[
+    "call",
+    "calls",
+    "called",
+    "caller",
+    "callers",
+    "calling",
+    "defined",
+    "defines",
+    "definition",
+    "declared",
+    "implemented",
+    "implementation",
+    "invoke",
+    "invokes",
+    "invoked",
+    "referenced",
+    "references",
+    "mentioned",
+    "occur",
+    "occurs",
+    "exist",
+    "exists",
+    "usage",
+    "usages",
+    "users",
+    "located",
+    "come",
+    "comes",
+];
+
+static GENERIC: LazyLock<BTreeSet<String>> = LazyLock::new(|| query_terms(GENERIC_WORDS).into_iter().collect());
+
+/// Whether a word says which kind of work is asked for, and not what it is about.
+pub fn is_generic_word(word: &str) -> bool {
+    query_terms(word).iter().all(|term| GENERIC.contains(term))
+}
+
+/// Manifests of packages that may stand at the root, and how they give the name.
+const MANIFESTS: &[&str] = &["Cargo.toml", "pyproject.toml", "package.json", "setup.cfg", "go.mod"];
+
+static PACKAGE_NAME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"(?m)^\s*"?name"?\s*[=:]\s*"?(?P<name>[\w@/.-]+)|^module\s+(?P<module>\S+)"#).ok());
+
+/// The name of the package at the root. A query of nothing else is about the package itself, and keeps it.
+fn own_names(workspace: &Workspace, keywords: &[String]) -> BTreeSet<String> {
+    let texts = MANIFESTS.iter().filter_map(|path| workspace.text(path).ok());
+    let names: BTreeSet<String> = texts.filter_map(|text| package_name(text.as_str())).collect();
+    let others = keywords
+        .iter()
+        .flat_map(|keyword| keyword.split_whitespace())
+        .any(|word| {
+            let word = trimmed(word);
+            !is_empty_word(word) && !is_generic_word(word) && !names.contains(&normal_name(word))
+        });
+    if others { names } else { BTreeSet::new() }
+}
+
+/// The name that a manifest gives its package first: other names in it are those of parts and of dependencies.
+fn package_name(manifest: &str) -> Option<String> {
+    let found = PACKAGE_NAME.as_ref()?.captures(manifest)?;
+    let name = found.name("name").or_else(|| found.name("module"))?.as_str();
+    Some(normal_name(name.rsplit('/').next().unwrap_or(name)))
+}
+
+fn normal_name(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
 /// What runtimes write around every failure; it says nothing about this one.
 const BOILERPLATE: &[&str] = &[
     "called `Result::unwrap()` on an `Err` value",
@@ -218,7 +327,7 @@ const BOILERPLATE: &[&str] = &[
 fn without_boilerplate(query: &str) -> String {
     let bare = BOILERPLATE
         .iter()
-        .fold(query.to_owned(), |text, phrase| text.replace(phrase, " "));
+        .fold(without_thread(query), |text, phrase| text.replace(phrase, " "));
     // A query of nothing else is looked at as it is.
     if bare.split_whitespace().count() < 2 {
         query.to_owned()
@@ -302,14 +411,18 @@ fn symbol_like(query: &str) -> Vec<String> {
     words
         .map(|word| word.trim_matches(|c: char| matches!(c, '.' | ':' | '\'' | '(' | ')')))
         .filter(|word| {
-            !word.contains(['/', '.']) && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+            // With a call's parentheses, a point divides a method from what it is called on; else it may be a path's.
+            let is_call = query.contains(&format!("{word}()"));
+            let joins = |c: char| matches!(c, '_' | ':') || (is_call && c == '.');
+            word.chars().all(|c| c.is_alphanumeric() || joins(c))
         })
         .filter(|word| {
             let inner_capital = word
                 .chars()
                 .zip(word.chars().skip(1))
                 .any(|(a, b)| a.is_lowercase() && b.is_uppercase());
-            word.len() > 2 && (word.trim_matches('_').contains('_') || word.contains("::") || inner_capital)
+            word.len() > 2
+                && (word.trim_matches('_').contains('_') || word.contains("::") || word.contains('.') || inner_capital)
         })
         .map(str::to_owned)
         .collect()
@@ -368,6 +481,19 @@ fn resolve(named: &[String], known: &[&str]) -> (Vec<String>, Vec<Frame>) {
         paths.into_iter().take(NAMES_MAX).collect(),
         frames.into_iter().take(NAMES_MAX).collect(),
     )
+}
+
+/// The lines that hold code, and those that hold none with why.
+fn frames_with_code(frames: Vec<Frame>, workspace: &Workspace) -> (Vec<Frame>, Vec<(Frame, String)>) {
+    let (mut held, mut bare) = (Vec::new(), Vec::new());
+    for frame in frames {
+        let text = workspace.text(&frame.path).ok();
+        match text.and_then(|text| holds_no_code(frame.line, text.as_str())) {
+            Some(why) => bare.push((frame, why)),
+            None => held.push(frame),
+        }
+    }
+    (held, bare)
 }
 
 /// The files that a thing compared is: the path that it names, else the code whose path bears all words of its name.
@@ -456,11 +582,26 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_names_its_package() {
+        for (manifest, expected) in [
+            (
+                "[package]\nname = \"rate-limit\"\n[lib]\nname = \"other\"\n",
+                Some("rate_limit"),
+            ),
+            ("{\n  \"name\": \"@scope/Widgets\",\n}", Some("widgets")),
+            ("module example.org/x/tool\n", Some("tool")),
+            ("[workspace]\nmembers = [\"a\"]\n", None),
+        ] {
+            assert_eq!(package_name(manifest).as_deref(), expected, "{manifest}");
+        }
+    }
+
+    #[test]
     fn what_every_failure_says_is_left_out() {
         for (query, kept) in [
             (
                 "thread 'main' panicked at src/a.rs:3: called `Result::unwrap()` on an `Err` value: Parse",
-                "thread 'main' src/a.rs:3: : Parse",
+                "src/a.rs:3: : Parse",
             ),
             ("panicked at", "panicked at"),
             ("Why is it slow?", "Why is it slow?"),
@@ -477,9 +618,10 @@ mod tests {
 
     #[test]
     fn names_paths_and_quotes_are_taken_from_plain_words() {
-        let query = "Why does parse_header in src/http.rs:12 say \"no such file\" for HeaderMap, e.g. Foo::bar()?";
-        assert_eq!(symbol_like(query), ["parse_header", "HeaderMap", "Foo::bar"]);
-        assert_eq!(path_like(query), ["src/http.rs:12", "e.g"]);
+        let query =
+            "Why does parse_header in src/http.rs:12 say \"no such file\" for HeaderMap, e.g. Foo::bar() or Foo.baz()?";
+        assert_eq!(symbol_like(query), ["parse_header", "HeaderMap", "Foo::bar", "Foo.baz"]);
+        assert_eq!(path_like(query), ["src/http.rs:12", "e.g", "Foo.baz"]);
         assert_eq!(quoted(query), ["no such file"]);
     }
 }

@@ -16,9 +16,13 @@ use super::brief::call;
 use super::write::Writer;
 use super::{Brief, Conclusion, Results, research};
 use history::{write_blame, write_history};
-use message::{longest_words, message_pattern};
-use report::{write_risks, write_risks_within, write_suspects};
-use sides::{write_callers, write_messages, write_no_timing, write_similar, write_tests};
+use message::longest_words;
+pub use message::message_pattern;
+use report::{Signs, write_risks, write_risks_within, write_suspects};
+use sides::{
+    write_absent_messages, write_bare_frames, write_callers, write_messages, write_no_timing, write_similar,
+    write_tests,
+};
 use suspects::suspects;
 
 /// Quoted texts and names that are searched for.
@@ -135,6 +139,14 @@ const CODE_ONLY: &[&str] = &[
 /// The second round: what is risky in the likeliest files, and who names the likeliest functions.
 pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
     let suspects = suspects(brief, results);
+    let unused = |(_, search): &(String, SearchResult)| search.matches == 0;
+    // A name that is found in this spelling nowhere is looked for in any other before it is called absent.
+    let mut calls = if results.all::<SearchResult>("uses_").iter().any(unused) {
+        research::plan_named(brief)
+    } else {
+        Vec::new()
+    };
+    calls.extend(plan_parts(brief, results));
     let mut files: Vec<&str> = Vec::new();
     for suspect in &suspects {
         if !files.contains(&suspect.path.as_str()) && files.len() < FILES_MAX {
@@ -142,18 +154,18 @@ pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
         }
     }
     if files.is_empty() {
-        return Vec::new();
+        return calls;
     }
     let aspects: &[&str] = match side(brief) {
         Side::Timing => &["concurrency", "performance"],
         Side::ErrorPath => &["error_handling"],
         _ => &["error_handling", "correctness", "concurrency"],
     };
-    let mut calls = vec![call(
+    calls.push(call(
         "risks",
         "code.rules",
         json!({"paths": files, "aspects": aspects, "max_results": 100}),
-    )];
+    ));
     if side(brief) == Side::Similar
         && let Some(first) = suspects.first()
     {
@@ -194,20 +206,22 @@ pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
         let params = json!({"pattern": last_name(&suspect.name), "literal": true, "word": true, "case_sensitive": true, "max_results": 60});
         calls.push(call(format!("mentions_{index}"), "code.search", params));
     }
-    // Messages are often put together: the words between the inserted values are looked for where the whole was not found.
-    for (index, quote) in brief.quotes.iter().take(SEARCHES_MAX).enumerate() {
-        let found = results
-            .get::<SearchResult>(&format!("message_{index}"))
-            .is_some_and(|search| search.matches > 0);
-        if let Some(pattern) = longest_words(quote).filter(|_| !found) {
-            calls.push(call(
-                format!("part_{index}"),
-                "code.search",
-                json!({"pattern": pattern, "case_sensitive": false, "max_results": 40}),
-            ));
-        }
-    }
     calls
+}
+
+/// Messages are often put together: the words between the inserted values are looked for where the whole was not found.
+fn plan_parts(brief: &Brief, results: &Results) -> Vec<ToolCall> {
+    let quotes = brief.quotes.iter().take(SEARCHES_MAX).enumerate();
+    let lost = quotes.filter(|(index, _)| {
+        results
+            .get::<SearchResult>(&format!("message_{index}"))
+            .is_none_or(|search| search.matches == 0)
+    });
+    lost.filter_map(|(index, quote)| {
+        let params = json!({"pattern": longest_words(quote)?, "case_sensitive": false, "max_results": 40});
+        Some(call(format!("part_{index}"), "code.search", params))
+    })
+    .collect()
 }
 
 /// Whether a name is long enough to be searched for by itself.
@@ -220,26 +234,45 @@ fn is_telling(name: &str) -> bool {
         )
 }
 
+/// Whether anything but words points at code: of what the question names, nothing may occur.
+fn signs(brief: &Brief, results: &Results) -> Signs {
+    let mut messages = results.all::<SearchResult>("message_");
+    messages.extend(results.all("part_"));
+    let said = messages.iter().any(|(_, search)| search.matches > 0);
+    if research::all_absent(brief, results) && !said && brief.frames.is_empty() {
+        Signs::Words
+    } else {
+        Signs::Any
+    }
+}
+
 /// The findings.
 pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conclusion {
     let suspects = suspects(brief, results);
     let risks = results.get::<RulesResult>("risks").unwrap_or_default();
     let mut writer = Writer::new(brief, workspace);
+    research::write_absent(&mut writer, brief, results);
+    write_absent_messages(&mut writer, brief, results);
+    write_bare_frames(&mut writer, brief);
+    let signs = signs(brief, results);
     match side(brief) {
+        Side::Place if signs == Signs::Words => write_suspects(&mut writer, brief, &suspects, SUSPECTS_MAX, signs),
+        _ if signs == Signs::Words => {}
         Side::Place => {
+            write_messages(&mut writer, brief, results);
             write_risks_within(&mut writer, brief, &suspects, &risks, 2);
-            write_suspects(&mut writer, brief, &suspects, SUSPECTS_MAX);
+            write_suspects(&mut writer, brief, &suspects, SUSPECTS_MAX, signs);
             write_blame(&mut writer, brief, results, &suspects);
         }
         Side::ErrorPath => {
             write_messages(&mut writer, brief, results);
             write_risks(&mut writer, &suspects, &risks, 4);
-            write_suspects(&mut writer, brief, &suspects, 2);
+            write_suspects(&mut writer, brief, &suspects, 2, signs);
         }
         Side::Inputs => {
             write_callers(&mut writer, &suspects, results);
             write_risks_within(&mut writer, brief, &suspects, &risks, 2);
-            write_suspects(&mut writer, brief, &suspects, 2);
+            write_suspects(&mut writer, brief, &suspects, 2, signs);
         }
         Side::Timing => {
             write_risks(&mut writer, &suspects, &risks, 5);
@@ -254,7 +287,7 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
         }
         Side::Similar => {
             write_similar(&mut writer, &suspects, results);
-            write_suspects(&mut writer, brief, &suspects, 1);
+            write_suspects(&mut writer, brief, &suspects, 1, signs);
         }
     }
     if writer.len() == 0 {

@@ -30,7 +30,9 @@ fn asks_for_problems(brief: &Brief) -> bool {
 /// The first round.
 pub fn plan(brief: &Brief) -> Vec<ToolCall> {
     if is_review(brief) {
-        return code_review::plan(brief);
+        let mut calls = research::plan_named(brief);
+        calls.extend(code_review::plan(brief));
+        return calls;
     }
     let mut calls = research::plan(brief);
     if asks_for_problems(brief) {
@@ -53,12 +55,18 @@ pub fn follow_up(brief: &Brief, results: &Results) -> Vec<ToolCall> {
 
 /// The findings.
 pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conclusion {
+    if is_review(brief) && research::all_absent(brief, results) {
+        // A review of other code would answer a question that nobody asked.
+        let mut writer = Writer::new(brief, workspace);
+        research::write_absent(&mut writer, brief, results);
+        return writer.finish();
+    }
     if is_review(brief) {
         return code_review::conclude(brief, results, workspace);
     }
     let mut writer = Writer::new(brief, workspace);
     research::write(&mut writer, brief, results);
-    if asks_for_problems(brief) {
+    if asks_for_problems(brief) && !research::all_absent(brief, results) {
         code_review::write_matches(&mut writer, brief, results, FINDINGS_MAX);
     }
     if writer.len() == 0 {

@@ -115,4 +115,6 @@ mod history_tests;
 #[cfg(test)]
 mod making_tests;
 #[cfg(test)]
+mod named_tests;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The playbook for questions about what is there: it finds the passages that answer, and says what they say, word for
 //! word where it can. It claims nothing that no passage shows.
 
+mod named;
 mod places;
 mod report;
 mod structure;
@@ -10,12 +11,14 @@ use std::collections::BTreeSet;
 use axon_protocol::ToolCall;
 use axon_tools::Workspace;
 use axon_tools::code::{OutlineResult, RankResult, last_name};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::brief::call;
 use super::write::Writer;
-use super::{Brief, Conclusion, Results, dependencies};
-use report::{write_constants, write_quotes, write_subject, write_uses};
+use super::{Brief, Conclusion, Results, bug_investigation, dependencies};
+pub use named::{all_absent, figures, nowhere, plan_named, write_absent};
+use named::{asks_for_uses, plan_occurrences, write_occurrences, write_uses_of};
+use report::{is_about_absent_names_alone, write_constants, write_quotes, write_subject, write_uses};
 pub use report::{write_defined, write_ranked};
 use structure::{parts, write_structure};
 
@@ -135,6 +138,8 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
     if !names.is_empty() {
         calls.insert(1.min(calls.len()), defined);
     }
+    // Whether what is named is there at all decides what everything else is worth.
+    calls.splice(0..0, plan_named(brief).into_iter().chain(plan_occurrences(brief)));
     for (index, subject) in subjects(brief).iter().enumerate() {
         calls.push(call(
             format!("subject_{index}"),
@@ -143,13 +148,18 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         ));
     }
     for (index, quote) in brief.quotes.iter().take(2).enumerate() {
-        calls.push(call(
-            format!("quote_{index}"),
-            "code.search",
-            json!({"pattern": quote, "literal": true, "case_sensitive": false, "max_results": 20}),
-        ));
+        calls.push(call(format!("quote_{index}"), "code.search", quote_params(quote)));
     }
     calls
+}
+
+/// A search for a quoted text; the numbers in it are what a message was given, and stand in no file.
+fn quote_params(quote: &str) -> Value {
+    let numbered = quote.contains(|c: char| c.is_ascii_digit());
+    match bug_investigation::message_pattern(quote).filter(|_| numbered) {
+        Some(pattern) => json!({"pattern": pattern, "case_sensitive": false, "max_results": 20}),
+        None => json!({"pattern": quote, "literal": true, "case_sensitive": false, "max_results": 20}),
+    }
 }
 
 /// The things compared, unless the task is about one of them alone.
@@ -208,10 +218,20 @@ pub fn conclude(brief: &Brief, results: &Results, workspace: &Workspace) -> Conc
     writer.finish()
 }
 
-/// Writes the findings of the task's side.
+/// Writes the findings of the task's side, after what answers the question word for word.
 pub fn write(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
+    write_absent(writer, brief, results);
+    if all_absent(brief, results) && is_about_absent_names_alone(brief, results) {
+        return;
+    }
+    write_occurrences(writer, brief, results);
+    let uses_written = asks_for_uses(brief) && write_uses_of(writer, brief, results);
     dependencies::write_inventory(writer, results);
     match side(brief) {
+        // The lines that use a name answer who does; functions with a similar name do not.
+        Side::Passages | Side::Code | Side::Behaviour | Side::Usage if uses_written => {
+            write_defined(writer, brief, results);
+        }
         Side::Structure => {
             write_structure(writer, brief, results);
             write_ranked(writer, brief, &["docs"], results, 2);

@@ -14,7 +14,22 @@ use crate::analyst::write::{Draft, Writer, count};
 /// Lines of a function that are shown as its head.
 const HEAD_LINES: u32 = 4;
 
-pub fn write_suspects(writer: &mut Writer<'_>, brief: &Brief, suspects: &[Suspect], max: usize) {
+/// What points at the suspects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signs {
+    /// Names, messages or lines of the question, as far as it holds any.
+    Any,
+    /// Words alone: what the question names occurs nowhere.
+    Words,
+}
+
+/// Suspects that are reported where words alone point at them, and how sure that can make.
+const BY_WORDS_MAX: usize = 2;
+const BY_WORDS_CONFIDENCE_MAX: f64 = 0.3;
+
+pub fn write_suspects(writer: &mut Writer<'_>, brief: &Brief, suspects: &[Suspect], max: usize, signs: Signs) {
+    let by_words = signs == Signs::Words;
+    let max = if by_words { max.min(BY_WORDS_MAX) } else { max };
     let Some(best) = suspects.first().map(|first| first.score.max(f64::EPSILON)) else {
         return;
     };
@@ -33,6 +48,7 @@ pub fn write_suspects(writer: &mut Writer<'_>, brief: &Brief, suspects: &[Suspec
             .map(|(_, reason)| reason.clone())
             .collect();
         let claim = match rank {
+            _ if by_words => format!("{place} is only like the question in words: {}", reasons.join(", ")),
             0 => format!("{place} is the likeliest place: {}", reasons.join(", ")),
             _ => format!("{place} may be involved: {}", reasons.join(", ")),
         };
@@ -77,6 +93,10 @@ pub fn write_suspects(writer: &mut Writer<'_>, brief: &Brief, suspects: &[Suspec
         draft.confidence = certain * share;
         draft.severity = if rank == 0 { Level::High } else { Level::Medium };
         draft.impact = draft.severity;
+        if by_words {
+            draft.confidence = draft.confidence.min(BY_WORDS_CONFIDENCE_MAX);
+            (draft.severity, draft.impact) = (Level::Low, Level::Low);
+        }
         draft.effort = Level::Medium;
         draft.evidence = evidence_of(writer, brief, suspect);
         writer.write(draft);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::report::{all_reasons, subject_of};
 use super::suspects::{Suspect, is_code, is_within, telling_words};
-use super::{SEARCHES_MAX, is_telling};
+use super::{SEARCHES_MAX, is_telling, message_pattern};
 use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results, research};
 
@@ -23,10 +23,7 @@ pub fn write_messages(writer: &mut Writer<'_>, brief: &Brief, results: &Results)
                 .filter(|search| search.matches > 0)
             {
                 Some(search) => (search, 0.5),
-                None => {
-                    writer.note(format!("No file of the scope holds the message “{quote}”, whole or in part: it may come from a dependency."));
-                    continue;
-                }
+                None => continue,
             },
         };
         let hits: Vec<_> = search
@@ -54,12 +51,56 @@ pub fn write_messages(writer: &mut Writer<'_>, brief: &Brief, results: &Results)
         draft.recommendation =
             Some("Follow the condition around this line back to the value that does not fit.".to_owned());
         draft.confidence = certain / (hits.len() as f64).sqrt().max(1.0);
-        draft.severity = Level::Medium;
-        draft.impact = Level::Medium;
+        // One place that makes the message is where the failure shows; of many, each may be.
+        draft.severity = if hits.len() <= 2 { Level::High } else { Level::Medium };
+        draft.impact = draft.severity;
         draft.evidence = hits
             .iter()
             .take(4)
             .filter_map(|hit| writer.lines(&hit.path, hit.line.saturating_sub(3).max(1), hit.line + 1))
+            .collect();
+        writer.write(draft);
+    }
+}
+
+/// Messages that no file holds, whole or in part.
+pub fn write_absent_messages(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
+    for (index, quote) in brief.quotes.iter().take(SEARCHES_MAX).enumerate() {
+        let whole = results.get::<SearchResult>(&format!("message_{index}"));
+        let part = results.get::<SearchResult>(&format!("part_{index}"));
+        let (Some(files), Some(pattern)) = (whole.as_ref().map(|search| search.files), message_pattern(quote)) else {
+            continue;
+        };
+        if [whole, part].iter().flatten().any(|search| search.matches > 0) {
+            continue;
+        }
+        let mut draft = research::nowhere(&format!("The message “{}”", shortened(quote)), quote, files);
+        let params = json!({"pattern": pattern, "case_sensitive": false});
+        draft.severity = Level::Medium;
+        draft.impact = Level::Medium;
+        draft.evidence = vec![tool_evidence("code.search", params, &research::figures(files))];
+        writer.write(draft);
+    }
+}
+
+/// Lines of a stack trace that hold no code.
+pub fn write_bare_frames(writer: &mut Writer<'_>, brief: &Brief) {
+    for (frame, why) in &brief.bare_frames {
+        let claim = format!("`{}:{}` holds no code: {why}", frame.path, frame.line);
+        let mut draft = Draft::new(claim, frame.path.clone(), "code.read");
+        draft.rationale =
+            "The question names this line. The trace may come from another version of the file.".to_owned();
+        draft.confidence = 0.95;
+        draft.polarity = Polarity::Negative;
+        draft.severity = Level::Medium;
+        draft.impact = Level::Medium;
+        let Ok(text) = writer.workspace().text(&frame.path) else {
+            continue;
+        };
+        let last = frame.line.min(text.line_count()).saturating_add(1);
+        draft.evidence = writer
+            .lines(&frame.path, last.saturating_sub(3).max(1), last)
+            .into_iter()
             .collect();
         writer.write(draft);
     }

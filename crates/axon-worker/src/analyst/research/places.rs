@@ -72,6 +72,8 @@ pub fn places(ids: &[&str], results: &Results) -> Vec<Place> {
 
 fn kind_weight(ranked: &Ranked) -> f64 {
     let by_kind = match language_of(&ranked.path).kind {
+        // What changed from version to version says less of what is there than what describes it.
+        Kind::Docs if is_change_log(&ranked.path) => 0.6,
         Kind::Docs => 1.0,
         // The head of a file says what the file is for; other code without a name is imports and the like.
         Kind::Code if ranked.line == 1 && !ranked.name.is_empty() => 1.0,
@@ -87,5 +89,43 @@ fn kind_weight(ranked: &Ranked) -> f64 {
         Role::Example => by_kind * 0.8,
         Role::Test => by_kind * 0.6,
         Role::Foreign => 0.0,
+    }
+}
+
+fn is_change_log(path: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let stem = file.split('.').next().unwrap_or(file).to_lowercase();
+    matches!(
+        stem.as_str(),
+        "changelog" | "changes" | "history" | "news" | "releases" | "release_notes" | "release-notes"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_describes_counts_more_than_what_changed() {
+        for (path, expected) in [
+            ("CHANGELOG.md", 0.6),
+            ("docs/Changes.rst", 0.6),
+            ("docs/changing.md", 1.0),
+            ("README.md", 1.0),
+            ("src/history.rs", 0.85),
+        ] {
+            let ranked = Ranked {
+                path: path.to_owned(),
+                line: 3,
+                end_line: 9,
+                name: "a".to_owned(),
+                score: 1.0,
+                matched: Vec::new(),
+                snippet: String::new(),
+                snippet_line: 3,
+                role: Role::Library,
+            };
+            assert_eq!(kind_weight(&ranked), expected, "{path}");
+        }
     }
 }

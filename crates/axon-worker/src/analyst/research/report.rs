@@ -5,29 +5,47 @@ use std::collections::BTreeSet;
 use axon_tools::code::{OutlineResult, Ranked, Role, SearchResult, last_name, query_terms, role_of};
 use axon_tools::{Kind, language_of};
 
+use super::named::{absent_terms, figures, nowhere};
 use super::places::{Place, places};
-use super::question;
+use super::{question, quote_params};
 use crate::analyst::passage::passage;
-use crate::analyst::write::{Draft, Writer, count, listed};
+use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results};
 
 /// Confidence below which a passage is left out as soon as there are others.
 const CONFIDENCE_MIN: f64 = 0.42;
 
-/// The terms of the question.
-fn wanted(brief: &Brief) -> BTreeSet<String> {
+/// The terms of the question, without those of names that occur nowhere.
+fn wanted(brief: &Brief, results: &Results) -> BTreeSet<String> {
+    let absent = absent_terms(brief, results);
     query_terms(&format!("{} {}", question(brief), brief.symbols.join(" ")))
         .into_iter()
+        .filter(|term| !absent.contains(term))
         .collect()
+}
+
+/// Whether nothing is left of the question without the names that occur nowhere.
+pub fn is_about_absent_names_alone(brief: &Brief, results: &Results) -> bool {
+    let absent = absent_terms(brief, results);
+    let topic = query_terms(&brief.topic().join(" "));
+    topic.into_iter().all(|term| absent.contains(&term))
 }
 
 /// What the best places of some rankings say, one finding each.
 pub fn write_ranked(writer: &mut Writer<'_>, brief: &Brief, ids: &[&str], results: &Results, max: usize) {
     let places = places(ids, results);
-    let wanted = wanted(brief);
+    let wanted = wanted(brief, results);
     let best = places.first().map_or(1.0, |first| first.weight.max(f64::EPSILON));
     let mut written = 0;
-    for place in places.iter().filter(|place| place.weight >= best * 0.3) {
+    let is_about_it = |place: &&Place| {
+        let held = query_terms(&place.ranked.matched.join(" "));
+        wanted.is_empty() || held.iter().any(|term| wanted.contains(term))
+    };
+    for place in places
+        .iter()
+        .filter(|place| place.weight >= best * 0.3)
+        .filter(is_about_it)
+    {
         if written >= max {
             break;
         }
@@ -109,7 +127,7 @@ pub fn write_defined(writer: &mut Writer<'_>, brief: &Brief, results: &Results) 
     let Some(defined) = results.get::<OutlineResult>("defined") else {
         return;
     };
-    let wanted = wanted(brief);
+    let wanted = wanted(brief, results);
     for item in defined
         .results
         .iter()
@@ -174,7 +192,7 @@ pub fn write_subject(writer: &mut Writer<'_>, brief: &Brief, results: &Results, 
     let id = format!("subject_{index}");
     let places = places(&[&id], results);
     let names: BTreeSet<String> = query_terms(subject).into_iter().collect();
-    let mut all = wanted(brief);
+    let mut all = wanted(brief, results);
     all.extend(names.iter().cloned());
     let best = places.first().map_or(1.0, |first| first.weight.max(f64::EPSILON));
     let speaks_of_it = |place: &&Place| {
@@ -202,7 +220,15 @@ pub fn write_subject(writer: &mut Writer<'_>, brief: &Brief, results: &Results, 
 pub fn write_quotes(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
     for (id, search) in results.all::<SearchResult>("quote_") {
         let index: usize = id.trim_start_matches("quote_").parse().unwrap_or_default();
-        let (Some(quote), Some(first)) = (brief.quotes.get(index), search.results.first()) else {
+        let Some(quote) = brief.quotes.get(index) else { continue };
+        let Some(first) = search.results.first() else {
+            let mut draft = nowhere(&format!("“{quote}”"), quote, search.files);
+            draft.evidence = vec![tool_evidence(
+                "code.search",
+                quote_params(quote),
+                &figures(search.files),
+            )];
+            writer.write(draft);
             continue;
         };
         let more = if search.matches > 1 {
