@@ -9,13 +9,19 @@ use axon_bus::{Bus, Message, Published};
 use axon_protocol::{
     Budget, Format, ObjectBucket, OutputFormat, PlanRequest, QUERY_BYTES_MAX, Query, QueryId, Stream, header,
 };
-use axon_tools::{PackError, PackLimits, pack};
+use axon_tools::{Manifest, PackError, PackLimits, Packed, Skipped, pack};
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::output::counted;
 
 /// How long a query is offered to a server that does not acknowledge it.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
+/// Files left out of a workspace that are named.
+const LEFT_OUT_NAMED_MAX: usize = 5;
+/// Text above which whoever works on a workspace may need longer than most questions have, in bytes.
+const LARGE_BYTES: u64 = 64 << 20;
 /// Largest plan file, in bytes.
 const PLAN_FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -54,11 +60,11 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "N")]
     pub(crate) priority: Option<u8>,
 
-    /// Most tokens the answer may use
+    /// Most tokens the answer may use; goes together with --budget-cents, 0 for both spends nothing
     #[arg(long, value_name = "N", requires = "budget_cents")]
     pub(crate) budget_tokens: Option<u64>,
 
-    /// Most US cents the answer may cost
+    /// Most US cents the answer may cost; goes together with --budget-tokens
     #[arg(long, value_name = "N", requires = "budget_tokens")]
     pub(crate) budget_cents: Option<u64>,
 
@@ -132,6 +138,51 @@ pub(crate) struct Question {
     archive: Option<bytes::Bytes>,
     /// For people: what was packed, or why nothing was.
     pub(crate) packed: Option<String>,
+    /// What was left out of the workspace.
+    pub(crate) left_out: Option<LeftOut>,
+}
+
+/// Files that are not in a packed workspace, so that nothing is found there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftOut {
+    /// How many.
+    count: usize,
+    /// The first of them.
+    files: Vec<Skipped>,
+}
+
+impl LeftOut {
+    /// What was left out of a packed workspace, where anything was.
+    pub(crate) fn of(manifest: &Manifest) -> Option<Self> {
+        let files = manifest.skipped.iter().take(LEFT_OUT_NAMED_MAX).cloned();
+        (!manifest.skipped.is_empty()).then(|| Self {
+            count: manifest.skipped.len() + manifest.skipped_more,
+            files: files.collect(),
+        })
+    }
+
+    /// A document for machines, with the field `left_out` where anything was left out.
+    pub(crate) fn beside(left_out: Option<&Self>, document: &impl Serialize) -> anyhow::Result<serde_json::Value> {
+        let mut document = serde_json::to_value(document).context("cannot write the JSON")?;
+        if let (Some(left_out), Some(fields)) = (left_out, document.as_object_mut()) {
+            fields.insert("left_out".to_owned(), serde_json::to_value(left_out)?);
+        }
+        Ok(document)
+    }
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "left out of the workspace: {}", counted(self.count, "file"))?;
+        for (index, file) in self.files.iter().enumerate() {
+            let before = if index == 0 { ": " } else { ", " };
+            write!(f, "{before}{} ({})", file.path, file.reason)?;
+        }
+        match self.count.saturating_sub(self.files.len()) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
+    }
 }
 
 impl Question {
@@ -142,7 +193,14 @@ impl Question {
             query,
             archive: None,
             packed: None,
+            left_out: None,
         }
+    }
+
+    /// For people, line by line: what was packed and what was left out.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = String> {
+        let left_out = self.left_out.as_ref().map(ToString::to_string);
+        self.packed.clone().into_iter().chain(left_out)
     }
 
     /// Checks everything that can be checked without a server, and packs the workspace.
@@ -169,7 +227,13 @@ impl Question {
         };
         query.check()?;
         let Some(directory) = directory else {
-            return Ok(Self::of(id, query));
+            // A plan of its own says itself what it works on.
+            let unsaid = query.plan.is_none();
+            let remark = "no workspace was given: the fleet answers from its own, where it has one";
+            return Ok(Self {
+                packed: unsaid.then(|| remark.to_owned()),
+                ..Self::of(id, query)
+            });
         };
         let named = args.workspace.is_some();
         let shown = directory.clone();
@@ -179,10 +243,8 @@ impl Question {
             // Nobody said that the question is about this directory, and there is nothing in it to be about.
             Err(PackError::Empty(_)) if !named => {
                 return Ok(Self {
-                    id,
-                    query,
-                    archive: None,
                     packed: Some("no workspace: the current directory holds no text".to_owned()),
+                    ..Self::of(id, query)
                 });
             }
             Err(error) if named => return Err(error.into()),
@@ -191,23 +253,14 @@ impl Question {
                 return Err(anyhow::Error::new(error).context(context));
             }
         };
+        let described = described(&shown, &packed, query.deadline_s.is_none());
+        let left_out = LeftOut::of(&packed.manifest);
         query.workspace = Some(packed.digest);
-        let revision = packed.manifest.revision.as_deref();
-        let described = format!(
-            "workspace {}: {} files, {} KiB packed{}",
-            shown.display(),
-            packed.manifest.files.len(),
-            packed.bytes.len().div_ceil(1024),
-            revision.map_or_else(String::new, |revision| format!(
-                ", revision {}",
-                &revision[..revision.len().min(10)]
-            ))
-        );
         Ok(Self {
-            id,
-            query,
-            archive: Some(packed.bytes),
             packed: Some(described),
+            left_out,
+            archive: Some(packed.bytes),
+            ..Self::of(id, query)
         })
     }
 
@@ -242,6 +295,30 @@ impl Question {
             }
         }
     }
+}
+
+/// For people: what was packed. Where it is large, also what to do about it, before the time is up.
+fn described(dir: &Path, packed: &Packed, hurried: bool) -> String {
+    let revision = packed.manifest.revision.as_deref();
+    let bytes: u64 = packed.manifest.files.iter().map(|file| file.bytes).sum();
+    let large = match bytes > LARGE_BYTES && hurried {
+        true => format!(
+            "; its {} MiB of text may take longer than the question has: give it more time with --timeout, or name a \
+             smaller directory with --workspace",
+            bytes >> 20
+        ),
+        false => String::new(),
+    };
+    format!(
+        "workspace {}: {} files, {} KiB packed{}{large}",
+        dir.display(),
+        packed.manifest.files.len(),
+        packed.bytes.len().div_ceil(1024),
+        revision.map_or_else(String::new, |revision| format!(
+            ", revision {}",
+            &revision[..revision.len().min(10)]
+        ))
+    )
 }
 
 /// Fails with what to do when the server has none of the fleet's streams.
@@ -389,6 +466,7 @@ mod tests {
         for (args, expected) in [
             (args(""), "empty"),
             (args(" \n"), "empty"),
+            (args("???"), "holds no word"),
             (args(&long), "65536 at most"),
             (
                 QueryArgs {
@@ -460,5 +538,58 @@ mod tests {
         let archive = question.archive.expect("packed");
         assert_eq!(question.query.workspace, Some(axon_protocol::Digest::of(&archive)));
         assert!(question.packed.expect("described").contains("1 files"));
+        assert_eq!(question.left_out, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_out_of_a_workspace_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("a.rs"), "fn a() {}\n").expect("written");
+        for name in 1..=300 {
+            std::fs::write(dir.path().join(format!("image{name}")), [0]).expect("written");
+        }
+        std::fs::write(dir.path().join("run.log"), "x".repeat(2 << 20)).expect("written");
+        let about = |workspace| QueryArgs::about("why?".to_owned(), workspace, None);
+        let question = Question::prepare(about(Some(dir.path().to_owned())))
+            .await
+            .expect("fits");
+        let remarks: Vec<String> = question.remarks().collect();
+        let said = remarks.last().expect("a remark");
+        assert!(
+            said.starts_with(
+                "left out of the workspace: 301 files: run.log (larger than 1048576 bytes), image1 (no text), "
+            ) && said.ends_with("image101 (no text), and 296 more"),
+            "{said}"
+        );
+        let left_out = question.left_out.as_ref();
+        let document = LeftOut::beside(left_out, &serde_json::json!({ "id": "q1" })).expect("an object");
+        assert_eq!(
+            (&document["id"], &document["left_out"]["count"]),
+            (&"q1".into(), &301.into())
+        );
+        assert_eq!(document["left_out"]["files"][0]["path"], "run.log");
+        let without = QueryArgs {
+            no_workspace: true,
+            ..about(None)
+        };
+        let question = Question::prepare(without).await.expect("fits");
+        assert!(
+            question
+                .remarks()
+                .next()
+                .is_some_and(|said| said.contains("no workspace was given")),
+            "{question:?}"
+        );
+    }
+
+    #[test]
+    fn a_large_workspace_is_told_before_its_time_is_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("a.rs"), "fn a() {}\n").expect("written");
+        let mut packed = pack(dir.path(), &PackLimits::default()).expect("packed");
+        let told = |packed: &Packed, hurried| described(dir.path(), packed, hurried).contains("--timeout");
+        assert!(!told(&packed, true));
+        packed.manifest.files[0].bytes = LARGE_BYTES + 1;
+        assert!(told(&packed, true) && !told(&packed, false));
     }
 }

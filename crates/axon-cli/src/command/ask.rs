@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::display::Display;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::question::{QueryArgs, Question, check_streams, stored_answer};
+use crate::question::{LeftOut, QueryArgs, Question, check_streams, stored_answer};
 use crate::waiting::{Attached, Ended, patience};
 
 /// What to ask.
@@ -39,7 +39,13 @@ pub(crate) async fn ask(
     quiet: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<Exit> {
-    print(context, &pose(context, bus, question, quiet, stop).await?)
+    let left_out = question.left_out.clone();
+    let answer = pose(context, bus, question, quiet, stop).await?;
+    if context.json {
+        output::json(&LeftOut::beside(left_out.as_ref(), &answer)?)?;
+        return Ok(Exit::of_answer(answer.status));
+    }
+    print(context, &answer)
 }
 
 /// Asks a prepared question over an open connection, shows the progress, and gives back its answer.
@@ -60,8 +66,8 @@ pub(crate) async fn pose(
     }
     let mut display = Display::new(quiet);
     display.line(&format!("query {id}"));
-    if let Some(packed) = &question.packed {
-        display.line(packed);
+    for remark in question.remarks() {
+        display.line(&remark);
     }
     question.store(bus).await?;
     if question.publish(context, bus).await?.duplicate {

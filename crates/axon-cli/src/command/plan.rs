@@ -8,7 +8,7 @@ use axon_protocol::{ExecutionPlan, Format, header};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::question::{QueryArgs, Question, check_streams};
+use crate::question::{LeftOut, QueryArgs, Question, check_streams};
 
 /// How long a lead may take to plan, the reading of the workspace's manifest included.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,9 +29,10 @@ pub(crate) async fn run(context: &Context, args: PlanArgs) -> anyhow::Result<Exi
 
 /// Prints what a lead plans for a question.
 pub(crate) async fn show(context: &Context, bus: &Bus, question: &Question) -> anyhow::Result<Exit> {
+    question.remarks().for_each(|remark| eprintln!("{remark}"));
     let plan = planned(context, bus, question).await?;
     if context.json {
-        output::json(&plan)?;
+        output::json(&LeftOut::beside(question.left_out.as_ref(), &plan)?)?;
     } else {
         output::line(&plan.to_string())?;
     }

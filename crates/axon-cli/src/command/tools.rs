@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, short};
+use crate::question::LeftOut;
 
 /// Longest description in the list, in characters.
 const DESCRIPTION_CHARS_MAX: usize = 90;
@@ -163,7 +164,11 @@ async fn call(context: &Context, toolbox: &Toolbox, args: RunArgs) -> anyhow::Re
             let dir = args.workspace.unwrap_or_else(|| PathBuf::from("."));
             let opening = tokio::task::spawn_blocking(move || Workspace::of_directory(&dir));
             let opened = opening.await.context("reading the directory broke off")?;
-            Some(Arc::new(opened.map_err(|error| Failure::bad_input(error.to_string()))?))
+            let opened = opened.map_err(|error| Failure::bad_input(error.to_string()))?;
+            if let Some(left_out) = LeftOut::of(opened.manifest()) {
+                eprintln!("{left_out}");
+            }
+            Some(Arc::new(opened))
         }
     };
     let timeout = context.tools.tool_timeout();

@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::fleet::{Fleet, Limits, Notice, Plan, ServerPlan};
 use crate::nats::Sync;
 use crate::output;
-use crate::question::{QueryArgs, Question};
+use crate::question::{LeftOut, QueryArgs, Question};
 
 /// Where a fleet keeps its data unless told otherwise.
 const DATA_DEFAULT: &str = ".axon/data";
@@ -217,6 +217,9 @@ async fn default_workspace(bus: &Bus, named: Option<PathBuf>) -> anyhow::Result<
     let packing = tokio::task::spawn_blocking(move || pack(&directory, &PackLimits::default()));
     match packing.await.context("packing the workspace broke off")? {
         Ok(packed) => {
+            if let Some(left_out) = LeftOut::of(&packed.manifest) {
+                eprintln!("{left_out}");
+            }
             let digest = bus.objects(ObjectBucket::Workspaces).put(packed.bytes).await?;
             Ok(vec![("AXON_LEAD__WORKSPACE".to_owned(), digest.to_string())])
         }

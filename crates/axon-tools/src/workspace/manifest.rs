@@ -22,9 +22,17 @@ pub struct Manifest {
     pub dirty: Option<bool>,
     /// The files, sorted by path.
     pub files: Vec<FileEntry>,
-    /// What was left out on purpose, sorted by path and cut to the first 200; ignored files are not among them.
+    /// What was left out on purpose, sorted by path, what is no text behind all others, and cut to the first 200; ignored
+    /// files are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
+    /// How many more were left out than are listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_more: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// One file.

@@ -35,8 +35,11 @@ const HIDDEN_PACKED: &[&str] = &[
     ".pre-commit-config.yaml",
 ];
 
-/// Most files that are listed as left out.
+/// Most files that the manifest lists as left out.
 const SKIPPED_MAX: usize = 200;
+
+/// Why a file is left out in which somebody may have expected nothing to read: an image, a program.
+const NO_TEXT: &str = "no text";
 
 /// Bytes at the start of a file in which a zero byte means that it is no text.
 const BINARY_PROBE_BYTES: usize = 8 * 1024;
@@ -148,7 +151,8 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
         return Err(PackError::Empty(dir.to_owned()));
     }
     let mut skipped = found.skipped;
-    skipped.sort_unstable();
+    let skipped_more = skipped.len().saturating_sub(SKIPPED_MAX);
+    skipped.sort_unstable_by(|a, b| (a.reason == NO_TEXT).cmp(&(b.reason == NO_TEXT)).then_with(|| a.cmp(b)));
     skipped.truncate(SKIPPED_MAX);
     let read = repository.as_ref().and_then(|repository| {
         let content = found
@@ -170,6 +174,7 @@ pub fn pack(dir: &Path, limits: &PackLimits) -> Result<Packed, PackError> {
             })
             .collect(),
         skipped,
+        skipped_more,
     };
     let past = read.map_or_else(Past::default, |read| Past {
         history: Some(read.history),
@@ -269,7 +274,8 @@ fn collect(root: &Path, dir: &Path, limits: &PackLimits, in_repository: bool) ->
 
 fn is_wanted(entry: &DirEntry) -> bool {
     let Some(name) = entry.file_name().to_str() else {
-        return false;
+        // It cannot be packed, which is said of it; what is hidden is not spoken of.
+        return !entry.file_name().as_encoded_bytes().starts_with(b".");
     };
     ![MANIFEST_NAME, HISTORY_NAME, PATCHES_NAME].contains(&name)
         && (!name.starts_with('.') || HIDDEN_PACKED.contains(&name))
@@ -292,7 +298,7 @@ fn read(path: &Path, bytes_max: u64) -> Result<Content, String> {
     let mut content = Vec::with_capacity(usize::try_from(metadata.len().min(bytes_max)).unwrap_or(0));
     file.take(bytes_max + 1).read_to_end(&mut content).map_err(unreadable)?;
     if content[..content.len().min(BINARY_PROBE_BYTES)].contains(&0) {
-        return Err("no text".to_owned());
+        return Err(NO_TEXT.to_owned());
     }
     if content.len() as u64 > bytes_max {
         return Err(format!("larger than {bytes_max} bytes"));

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::FleetServer;
 use crate::command::{ask, cancel, plan, queries, watch, workers};
 use crate::exit::Failure;
-use crate::question::{QueryArgs, Question, stored_answer};
+use crate::question::{LeftOut, QueryArgs, Question, stored_answer};
 use crate::waiting::{Attached, Ended};
 
 /// Seconds a call waits for an answer unless it says otherwise: many clients give up after 60.
@@ -29,6 +29,19 @@ const QUERIES_DEFAULT: usize = 20;
 pub(super) struct Said {
     pub(super) text: String,
     pub(super) structure: Value,
+}
+
+impl Said {
+    /// The same, with what was left out of the workspace, where anything was.
+    fn beside(self, left_out: Option<&LeftOut>) -> anyhow::Result<Self> {
+        Ok(Self {
+            text: match left_out {
+                Some(left_out) => format!("{}\n\n{left_out}", self.text.trim_end()),
+                None => self.text,
+            },
+            structure: LeftOut::beside(left_out, &self.structure)?,
+        })
+    }
 }
 
 /// Parameters of `ask`.
@@ -103,7 +116,8 @@ pub(super) async fn ask(server: &FleetServer, params: AskParams) -> anyhow::Resu
     question.store(&server.bus).await?;
     let attached = Attached::quietly(&server.bus, &question.id).await?;
     question.publish(&server.context, &server.bus).await?;
-    wait(&question.id, attached, params.wait_s.unwrap_or(WAIT_DEFAULT_S)).await
+    let said = wait(&question.id, attached, params.wait_s.unwrap_or(WAIT_DEFAULT_S)).await?;
+    said.beside(question.left_out.as_ref())
 }
 
 pub(super) async fn answer(server: &FleetServer, params: AnswerParams) -> anyhow::Result<Said> {
@@ -122,10 +136,11 @@ pub(super) async fn plan(server: &FleetServer, params: PlanParams) -> anyhow::Re
     let args = args_of(server, params.question, params.workspace, params.no_workspace)?;
     let question = Question::prepare(args).await?;
     let plan = plan::planned(&server.context, &server.bus, &question).await?;
-    Ok(Said {
+    let said = Said {
         text: plan.to_string(),
         structure: serde_json::to_value(&plan)?,
-    })
+    };
+    said.beside(question.left_out.as_ref())
 }
 
 pub(super) async fn queries(server: &FleetServer, params: QueriesParams) -> anyhow::Result<Said> {

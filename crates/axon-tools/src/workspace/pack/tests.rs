@@ -1,5 +1,6 @@
 use super::*;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 /// A directory with these files.
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -45,6 +46,9 @@ fn what_belongs_to_a_project_is_packed_and_nothing_else() {
     ]);
     fs::write(dir.path().join("image.bin"), [1, 2, 0, 3]).expect("written");
     fs::write(dir.path().join("bad\nname"), "x").expect("written");
+    for name in [&b"bytes\xff"[..], b".hidden\xff"] {
+        fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "x").expect("written");
+    }
     fs::write(dir.path().join("large.txt"), vec![b'x'; (1 << 20) + 1]).expect("written");
     fs::write(dir.path().join("edge.txt"), vec![b'x'; 1 << 20]).expect("written");
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).expect("linked");
@@ -73,12 +77,14 @@ fn what_belongs_to_a_project_is_packed_and_nothing_else() {
         skipped,
         [
             ("bad\\nname", "its name is no printable text"),
-            ("image.bin", "no text"),
+            ("bytes\u{fffd}", "its name is no printable text"),
             ("large.txt", "larger than 1048576 bytes"),
             ("link", "no regular file"),
             ("link_dir", "no regular file"),
+            ("image.bin", "no text"),
         ]
     );
+    assert_eq!(packed.manifest.skipped_more, 0);
     assert_eq!(
         packed.manifest.get("src/main.rs"),
         Some(&FileEntry::of("src/main.rs", b"fn main() {}\n"))
