@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Config, Error, Message};
-use axon_protocol::{Bucket, Format, ObjectBucket, Stream};
+use axon_protocol::{Bucket, Format, ObjectBucket, QueryId, Stream};
 use axon_tests::{Bed, Proxy, Server, eventually_true, free_port, json_request, shared};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -242,6 +242,10 @@ async fn a_stream_of_queries_that_was_left_closed_is_opened() {
     let message = Message::new(ns.queries(), Format::Json, &json!({ "query": "x" })).expect("encodes");
     let early = bus.publish(message.clone()).await.expect_err("not open yet");
     assert!(matches!(early, Error::NoStream { .. }), "{early:?}");
+    // A direct read asks whoever serves the stream, and nobody does.
+    let answer = ns.answer(&QueryId::generate());
+    let unread = bus.last(Stream::Answers, &answer).await.expect_err("no such stream");
+    assert!(matches!(unread, Error::NoStream { .. }), "{unread:?}");
     bus.declare().await.expect("declared");
     assert_eq!(bus.publish(message).await.expect("stored").sequence, 1001);
 }

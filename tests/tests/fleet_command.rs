@@ -54,6 +54,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         (&["ask", "why?", "--no-workspace", "--priority", "11"], "priority 11"),
         (&["ask", "why?", "--no-workspace", "--timeout", "0"], "deadline of 0"),
         (&["ask", "why?", "--no-workspace", "--id", "a.b"], "'.'"),
+        (&["ask", "???"], "holds no word"),
         (&["ask"], "QUESTION"),
         (&["submit", " "], "is empty"),
         (&["nonsense"], "nonsense"),
@@ -79,13 +80,18 @@ async fn a_server_that_is_absent_or_will_not_do_is_told() {
         (&bare, "start it with `-js"),
         (&bed.config.url, "axon init"),
     ] {
-        for command in [&ask[..], &["workers"], &["dead", "ls"], &["queries"]] {
+        for command in [&ask[..], &["workers"], &["dead", "ls"], &["queries"], &["answer", "q"]] {
             let arguments: Vec<&str> = command.iter().chain(&["--nats", url]).copied().collect();
             let ended = fleet.axon(&arguments).await;
             assert_eq!(ended.code, Some(5), "{arguments:?}: {ended:?}");
             assert!(ended.stderr.contains(expected), "{arguments:?}: {ended:?}");
             assert!(ended.took < Duration::from_secs(15), "{arguments:?}: {ended:?}");
         }
+    }
+    // What keeps the doctor from looking has the same code; what it finds has not.
+    for (url, code) in [(&nobody, 5), (&old, 5), (&bed.config.url, 1)] {
+        let ended = fleet.axon(&["doctor", "--nats", url]).await;
+        assert_eq!(ended.code, Some(code), "{url}: {ended:?}");
     }
     // The processes of the fleet end as clearly.
     for binary in ["axon-lead", "axon-worker", "axon-synthesizer"] {
@@ -228,6 +234,12 @@ async fn a_question_is_asked_watched_and_answered() {
         serde_json::from_str::<Value>(&ended.stdout).expect("JSON"),
         asked,
         "asked again, answered once"
+    );
+    ends(&fleet.axon(&["history", "mine", "--task", "t1"]).await, 0, &[]);
+    ends(
+        &fleet.axon(&["history", "mine", "--task", "zz"]).await,
+        8,
+        &["no task `zz`"],
     );
     for arguments in [
         &["queries"][..],

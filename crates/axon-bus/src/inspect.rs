@@ -18,6 +18,9 @@ use crate::{Bus, Error};
 /// How the client spells the server's code for a stream that does not exist.
 const STREAM_NOT_FOUND: &str = "error code 10059";
 
+/// What the client says where nothing serves a stream's direct reads: there is no such stream, or none of its servers is up.
+const NOBODY_SERVES: &str = "no responders";
+
 /// Messages that one request of a look through a stream brings, and those of a look at headers alone.
 const LOOK_BATCH: usize = 100;
 const HEADERS_BATCH: usize = 1000;
@@ -213,7 +216,14 @@ impl Bus {
         match self.stream(kind).await?.direct_get_last_for_subject(subject).await {
             Ok(message) => Ok(Some(message.into())),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.unread(kind, format!("reading the last message of `{subject}`"), error)),
+            Err(error) => {
+                let error = error.to_string();
+                // Such a read goes past the API of JetStream, which knows whether the stream exists.
+                if error.contains(NOBODY_SERVES) {
+                    self.status(kind).await?;
+                }
+                Err(self.unread(kind, format!("reading the last message of `{subject}`"), error))
+            }
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  success; for a question: the answer is complete
-    1  unexpected error
+    1  unexpected error; `axon doctor`: a check failed
     2  bad usage or bad input, and nothing was sent (an empty query, no such workspace, a plan that is not valid JSON, too
        large); `axon plan`: the lead refuses the query
     3  the answer is partial

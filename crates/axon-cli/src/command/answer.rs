@@ -8,7 +8,7 @@ use crate::command::ask::{finish, print};
 use crate::command::watch::{is_known, unknown};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::question::stored_answer;
+use crate::question::{check_streams, stored_answer};
 use crate::waiting::Attached;
 
 /// Which answer.
@@ -26,6 +26,7 @@ pub(crate) struct AnswerArgs {
 pub(crate) async fn run(context: &Context, args: AnswerArgs) -> anyhow::Result<Exit> {
     let id = QueryId::new(args.id)?;
     let bus = context.connect().await?;
+    check_streams(&bus).await?;
     let mut attached = Attached::quietly(&bus, &id).await?;
     if let Some(answer) = stored_answer(&bus, &id).await? {
         return print(context, &answer);

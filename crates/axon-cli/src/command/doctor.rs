@@ -83,23 +83,29 @@ struct Facts {
 }
 
 pub(crate) async fn run(context: &Context, args: DoctorArgs) -> anyhow::Result<Exit> {
-    let checks = match context.connect().await {
-        Ok(bus) => judge(&gather(context, &bus, args.monitor.as_deref()).await?, Utc::now()),
+    let (checks, failed) = match context.connect().await {
+        Ok(bus) => (
+            judge(&gather(context, &bus, args.monitor.as_deref()).await?, Utc::now()),
+            Exit::Unexpected,
+        ),
         // A check that fails is a finding, whatever it is; only this one leaves nothing to look at.
-        Err(error) => vec![Check {
-            check: "connection",
-            verdict: Verdict::Fail,
-            found: one_line(&error),
-            fix: Some("start a server and a fleet with `axon up`, or name another server with --nats".to_owned()),
-        }],
+        Err(error) => {
+            let check = Check {
+                check: "connection",
+                verdict: Verdict::Fail,
+                found: one_line(&error),
+                fix: Some("start a server and a fleet with `axon up`, or name another server with --nats".to_owned()),
+            };
+            (vec![check], Exit::of_error(&error))
+        }
     };
     if context.json {
         output::json(&checks)?;
     } else {
         output::line(&text_of(&checks))?;
     }
-    let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
-    Ok(if failed { Exit::Unexpected } else { Exit::Success })
+    let sound = checks.iter().all(|check| check.verdict != Verdict::Fail);
+    Ok(if sound { Exit::Success } else { failed })
 }
 
 async fn gather(context: &Context, bus: &Bus, monitor: Option<&str>) -> anyhow::Result<Facts> {
