@@ -1,5 +1,6 @@
 //! `axon queries`: what is queued, running and answered, newest first. Read from the queue, the plans and the answers.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use axon_bus::Bus;
@@ -33,6 +34,9 @@ pub(crate) struct Row {
     query: String,
     strategy: Option<String>,
     at: Option<DateTime<Utc>>,
+    /// Its place among all queries, in the order of their acceptance; unknown where only the answer is left.
+    #[serde(skip)]
+    sequence: Option<u64>,
 }
 
 pub(crate) async fn run(context: &Context, args: QueriesArgs) -> anyhow::Result<Exit> {
@@ -77,12 +81,14 @@ async fn collect(bus: &Bus) -> anyhow::Result<Vec<Row>> {
                 query: query.unwrap_or_default(),
                 strategy: None,
                 at: Some(message.stored_at),
+                sequence: Some(message.sequence),
             },
         );
     }
     for (key, record) in bus.table::<PlanRecord>(Bucket::Plans).all().await? {
         let Ok(id) = QueryId::new(key) else { continue };
         let cancelled = record.cancelled;
+        let sequence = Some(record.sequence).filter(|sequence| *sequence > 0);
         let plan = match record.plan {
             Some(plan) => bus.load(plan).await.ok(),
             None => None,
@@ -93,10 +99,11 @@ async fn collect(bus: &Bus) -> anyhow::Result<Vec<Row>> {
             Row {
                 id,
                 status: if cancelled { "cancelling" } else { "running" },
-                at: plan
+                at: earlier
                     .as_ref()
-                    .map(|plan| plan.created_at)
-                    .or(earlier.as_ref().and_then(|row| row.at)),
+                    .and_then(|row| row.at)
+                    .or(plan.as_ref().map(|plan| plan.created_at)),
+                sequence: sequence.or(earlier.as_ref().and_then(|row| row.sequence)),
                 strategy: plan.as_ref().map(|plan| plan.strategy.name.clone()),
                 query: plan
                     .map(|plan| plan.query.query)
@@ -105,14 +112,9 @@ async fn collect(bus: &Bus) -> anyhow::Result<Vec<Row>> {
             },
         );
     }
-    for subject in bus
-        .subjects(
-            Stream::Answers,
-            &bus.namespace().stream_subjects(Stream::Answers).concat(),
-        )
-        .await?
-    {
-        let Some(id) = bus.namespace().last_token_query(&subject) else {
+    let answers = bus.namespace().stream_subjects(Stream::Answers).concat();
+    for message in bus.headers(Stream::Answers, &answers).await? {
+        let Some(id) = bus.namespace().last_token_query(&message.subject) else {
             continue;
         };
         // The status is read with the answer, for the rows that are shown.
@@ -121,7 +123,8 @@ async fn collect(bus: &Bus) -> anyhow::Result<Vec<Row>> {
             status: "answered",
             query: String::new(),
             strategy: None,
-            at: None,
+            at: Some(message.stored_at),
+            sequence: None,
         });
     }
     Ok(rows.into_values().collect())
@@ -141,17 +144,26 @@ fn describe(row: &mut Row, answer: &Answer) {
         row.query.clone_from(&answer.query);
     }
     row.strategy = row.strategy.take().or_else(|| answer.strategy.clone());
-    row.at = row.at.or(Some(answer.created_at));
 }
 
-/// Newest first. A refused query has no plan, so that its time is only in its answer: such rows come first.
+/// The query accepted last comes first. One that was refused has no plan, and so no place of its own: it stands where its
+/// answer came, behind all that were accepted by then.
 fn sort(rows: &mut [Row]) {
-    rows.sort_by(|a, b| match (a.at, b.at) {
-        (None, None) => b.id.cmp(&a.id),
-        (None, _) => std::cmp::Ordering::Less,
-        (_, None) => std::cmp::Ordering::Greater,
-        (Some(a_at), Some(b_at)) => b_at.cmp(&a_at).then_with(|| a.id.cmp(&b.id)),
-    });
+    let mut placed: Vec<(Option<DateTime<Utc>>, u64)> =
+        rows.iter().filter_map(|row| Some((row.at, row.sequence?))).collect();
+    placed.sort_unstable();
+    // The highest sequence up to each time: the order of the times is not quite that of acceptance.
+    let mut highest = 0;
+    for (_, sequence) in &mut placed {
+        highest = highest.max(*sequence);
+        *sequence = highest;
+    }
+    let place = |row: &Row| {
+        let until = placed.partition_point(|(at, _)| *at <= row.at);
+        let by_time = || until.checked_sub(1).map_or(0, |last| placed[last].1);
+        (row.sequence.unwrap_or_else(by_time), row.sequence.is_none(), row.at)
+    };
+    rows.sort_by_cached_key(|row| (Reverse(place(row)), row.id.clone()));
 }
 
 pub(crate) fn text_of(rows: &[Row], now: DateTime<Utc>) -> String {
@@ -181,20 +193,28 @@ mod tests {
             query: "why?\nreally".to_owned(),
             strategy: None,
             at: seconds_ago.map(|seconds| now - chrono::Duration::seconds(seconds)),
+            sequence: None,
         }
     }
 
     #[test]
     fn the_newest_comes_first() {
         let now = Utc::now();
+        let accepted = |id, sequence, planned_seconds_ago| Row {
+            sequence: Some(sequence),
+            ..row(id, Some(planned_seconds_ago), now)
+        };
+        // The second one waited for its turn and was planned after the third.
         let mut rows = vec![
-            row("old", Some(9), now),
-            row("refused", None, now),
-            row("new", Some(1), now),
+            accepted("first", 1, 9),
+            row("refused", Some(6), now),
+            accepted("second", 2, 1),
+            accepted("third", 3, 4),
+            row("forgotten", Some(99), now),
         ];
         sort(&mut rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        assert_eq!(ids, ["refused", "new", "old"]);
+        assert_eq!(ids, ["third", "second", "refused", "first", "forgotten"]);
     }
 
     #[test]
@@ -202,7 +222,7 @@ mod tests {
         let now = Utc::now();
         let mut row = Row {
             query: String::new(),
-            ..row("q1", None, now)
+            ..row("q1", Some(0), now)
         };
         let answer = Answer::refused(row.id.clone(), "why not?", "empty", now);
         describe(&mut row, &answer);

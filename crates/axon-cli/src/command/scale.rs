@@ -41,16 +41,20 @@ pub(crate) async fn run(context: &Context, args: ScaleArgs) -> anyhow::Result<Ex
         minimum: false,
         reason: format!("asked for by {}", context.client),
     };
+    let there = bus.table::<Heartbeat>(Bucket::Registry).all().await?;
+    let workers = || there.values().filter(|one| one.role == "worker");
+    let known: BTreeSet<&Capability> = workers().flat_map(|one| &one.capabilities).collect();
+    if let Some(remark) = unserved(&capabilities, &known) {
+        eprintln!("{remark}");
+    }
     let request = Message::new(bus.namespace().control_scale(), Format::Msgpack, &control)?;
     let asked = bus.request(&request, REPLY_TIMEOUT).await;
     let reply: ScaleReply = match asked {
         Ok(reply) => reply.decode().await?,
         Err(error) => {
             tracing::debug!(%error, "no reply to a request for workers");
-            let there = bus.table::<Heartbeat>(Bucket::Registry).all().await?;
-            let able = there
-                .values()
-                .filter(|one| one.role == "worker" && capabilities.is_subset(&one.capabilities))
+            let able = workers()
+                .filter(|one| capabilities.is_subset(&one.capabilities))
                 .count();
             return Err(Failure::new(Exit::NoAnswer, nobody(able, args.workers)).into());
         }
@@ -78,6 +82,21 @@ fn nobody(able: usize, wanted: u32) -> String {
          compose use `docker compose up -d --scale <service>={wanted}`",
         output::counted(able, "worker")
     )
+}
+
+/// What is said of capabilities that no worker has: they may be misspelt.
+fn unserved(wanted: &BTreeSet<Capability>, known: &BTreeSet<&Capability>) -> Option<String> {
+    let list = |names: &mut dyn Iterator<Item = &Capability>| {
+        let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    };
+    let unserved = list(&mut wanted.iter().filter(|name| !known.contains(name)));
+    (!unserved.is_empty() && !known.is_empty()).then(|| {
+        format!(
+            "no worker can do {unserved} now; they can do {}",
+            list(&mut known.iter().copied())
+        )
+    })
 }
 
 fn text_of(reply: &ScaleReply, wanted: u32) -> String {
@@ -108,6 +127,29 @@ mod tests {
     use axon_protocol::StartedProcess;
 
     use super::*;
+
+    #[test]
+    fn a_capability_that_no_worker_has_is_told_with_those_they_have() {
+        let of = |names: &[&str]| -> BTreeSet<Capability> {
+            names
+                .iter()
+                .map(|name| Capability::new(*name).expect("a capability"))
+                .collect()
+        };
+        let there = of(&["CodeReview", "Testing"]);
+        for (wanted, known, expected) in [
+            (&["Testing"][..], &there, None),
+            (&["Nonsense"], &BTreeSet::new(), None),
+            (
+                &["Nonsense", "Testing"],
+                &there,
+                Some("no worker can do `Nonsense` now; they can do `CodeReview`, `Testing`"),
+            ),
+        ] {
+            let said = unserved(&of(wanted), &known.iter().collect());
+            assert_eq!(said.as_deref(), expected, "{wanted:?}");
+        }
+    }
 
     #[test]
     fn the_reply_is_told_and_so_is_that_there_is_none() {

@@ -44,7 +44,8 @@ pub(crate) struct TopArgs {
 /// What one frame shows.
 #[derive(Debug)]
 struct Frame {
-    server: String,
+    namespace: String,
+    server_version: String,
     fleet: Vec<Heartbeat>,
     queues: Vec<(Stream, StreamStatus)>,
     queries: Vec<(QueryId, String, DateTime<Utc>)>,
@@ -103,7 +104,8 @@ async fn look(bus: &Bus) -> anyhow::Result<Frame> {
     }
     let waiting = queued(bus, QUERIES_MAX).await?;
     Ok(Frame {
-        server: format!("{} {}", bus.config().namespace, bus.server_version()),
+        namespace: bus.config().namespace.to_string(),
+        server_version: bus.server_version(),
         fleet: fleet.into_values().collect(),
         queues,
         queries: waiting
@@ -122,7 +124,12 @@ fn text_of(frame: &Frame, registry: &RegistryConfig) -> String {
     let of_role = |role: &'static str| frame.fleet.iter().filter(move |one| one.role == role);
     let sum = |role: &'static str, of: fn(&Heartbeat) -> u32| of_role(role).map(of).sum::<u32>();
     let mut out = vec![
-        format!("{}  {}", frame.server, frame.now.format("%H:%M:%S")),
+        format!(
+            "namespace {}, nats-server {}  {}",
+            frame.namespace,
+            frame.server_version,
+            frame.now.format("%H:%M:%S")
+        ),
         format!(
             "{}: {} idle, {} busy, {} draining, {} unhealthy; {} of {} slots used",
             counted(statistics.total, "worker"),
@@ -288,7 +295,8 @@ mod tests {
             consumers: Vec::new(),
         };
         let frame = Frame {
-            server: "axon 2.10.27".to_owned(),
+            namespace: "axon".to_owned(),
+            server_version: "2.10.27".to_owned(),
             fleet: vec![
                 heartbeat("worker", "tester", WorkerState::Busy, 0, now),
                 heartbeat("worker", "reviewer", WorkerState::Idle, 60, now),
@@ -300,6 +308,7 @@ mod tests {
         };
         let text = text_of(&frame, &RegistryConfig::default());
         for said in [
+            "namespace axon, nats-server 2.10.27  ",
             "2 workers: 0 idle, 1 busy, 0 draining, 1 unhealthy; 1 of 4 slots used",
             "1 lead, 3 queries in flight, 2 waiting",
             "tasks  12        0          5s",

@@ -116,9 +116,16 @@ pub(super) fn parse(line: &str, last: Option<&QueryId>) -> Result<Said, String> 
     }
     Slash::try_parse_from(words).map(Said::Slash).map_err(|error| {
         let said = error.to_string();
-        let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        format!("{said}; /help lists the commands")
+        format!("{}; /help lists the commands", what_is_wrong(&said))
     })
+}
+
+/// What an error of the command line says before it shows the usage: its first paragraph, in which what is missing stands
+/// on lines of its own.
+fn what_is_wrong(said: &str) -> String {
+    let paragraph = said.lines().take_while(|line| !line.trim().is_empty());
+    let words: Vec<&str> = paragraph.flat_map(str::split_whitespace).collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// The commands, for people.
@@ -168,7 +175,8 @@ mod tests {
     fn a_line_that_is_neither_says_what_to_do() {
         for (line, expected) in [
             ("/nonsense", "/nonsense"),
-            ("/plan", "required arguments"),
+            ("/plan", "<QUESTION>"),
+            ("/workspace", "<DIR>"),
             ("/history --kind nothing", "nothing"),
         ] {
             let error = said(line);

@@ -111,6 +111,16 @@ pub(super) struct Selection {
 }
 
 impl Selection {
+    /// The task that was asked for, where no message is about it.
+    pub(super) fn task_missing_in(&self, lines: &[Line]) -> Option<&str> {
+        let task = self.task.as_deref()?;
+        let named = lines
+            .iter()
+            .flat_map(|line| &line.tasks)
+            .any(|one| one.as_str() == task);
+        (!named).then_some(task)
+    }
+
     /// The lines that are wanted, and how many more there are beyond the limit.
     pub(super) fn of(&self, mut lines: Vec<Line>) -> (Vec<Line>, usize) {
         lines.retain(|line| {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::lines::{HEAD, Line, Messages, Selection, accepted_at, lines, row};
 use crate::command::watch::{is_known, unknown};
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::kept;
 use crate::output::{self, counted};
 use crate::question::check_streams;
@@ -66,7 +66,14 @@ async fn list(context: &Context, bus: &Bus, args: HistoryArgs) -> anyhow::Result
         }
         return Err(unknown(&id));
     };
-    let (lines, more) = args.selection.of(lines(&messages, accepted_at, args.selection.full));
+    let all = lines(&messages, accepted_at, args.selection.full);
+    let of_plan =
+        |task: &str| plan.is_some_and(|plan| plan.task_delegations.iter().any(|one| one.task_id.as_str() == task));
+    if let Some(task) = args.selection.task_missing_in(&all).filter(|task| !of_plan(task)) {
+        let message = format!("query {id} has no task `{task}`: `axon history {id} --kind task` lists those it has");
+        return Err(Failure::not_found(message).into());
+    }
+    let (lines, more) = args.selection.of(all);
     if context.json {
         for line in &lines {
             output::json_line(line)?;
