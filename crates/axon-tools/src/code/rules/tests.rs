@@ -450,4 +450,9 @@ fn every_place_that_can_panic_is_listed_for_those_who_ask() {
         let claims: Vec<&str> = found.iter().map(|found| found.claim.as_str()).collect();
         assert_eq!(claims, expected, "{text}");
     }
+    // A chain of calls is told by the line that panics, and not by the one it begins on.
+    let text = "fn advance() {\n    let by = by\n        .try_into()\n        .expect(\"short\");\n}\n";
+    let source = Source::parse("src/a.rs", Arc::from(text)).expect("parses");
+    let found = engine::apply(&source, set, &|rule| rule.data.aspect == "panics").expect("the queries compile");
+    assert_eq!(found[0].lines, [4]);
 }
