@@ -77,7 +77,7 @@ pub fn nowhere(what: &str, subject: &str, files: usize) -> Draft {
     let claim = format!("{what} occurs nowhere in {}", count(files, "file"));
     let mut draft = Draft::new(claim, subject, "code.search");
     draft.rationale =
-        "The question names it, in this spelling. It may come from a dependency, from another version, or be spelled otherwise."
+        "The question holds it in this spelling. It may come from a dependency, from another version, or be spelled otherwise."
             .to_owned();
     draft.confidence = 0.95;
     draft.polarity = Polarity::Negative;
@@ -162,7 +162,7 @@ pub fn write_uses_of(writer: &mut Writer<'_>, brief: &Brief, results: &Results) 
         if sites.is_empty() || search.matches == 0 {
             continue;
         }
-        let calls = sites.iter().copied().filter(|hit| called(&hit)).count();
+        let calls = sites.iter().copied().filter(|hit| called(hit)).count();
         let verb = if calls == sites.len() { "called" } else { "used" };
         let mut users: Vec<String> = Vec::new();
         for user in sites.iter().filter_map(|hit| hit.function.clone()) {
