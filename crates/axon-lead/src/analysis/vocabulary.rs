@@ -111,7 +111,8 @@ impl Vocabulary {
             .iter()
             .flat_map(|phrase| &phrase.words)
             .any(|known| match known.strip_suffix('*') {
-                Some(stem) => word.starts_with(stem),
+                // A lone star in a definition stands for any word of a phrase, and for no word by itself.
+                Some(stem) => !stem.is_empty() && word.starts_with(stem),
                 None => known == word || is_misspelled(word, known),
             })
     }
