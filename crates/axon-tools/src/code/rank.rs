@@ -270,12 +270,11 @@ impl Ranking {
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         Ok(found)
     }
-}
 
-impl Ranking {
     /// Whether most files hold a term, in their text or their path: it tells none of them from the others.
     fn is_common(&self, term: &String) -> Result<bool, ToolError> {
-        if self.files < COMMON_FILES_MIN {
+        let files = self.files as f64 * COMMON_SHARE;
+        if self.files < COMMON_FILES_MIN || (self.uses(term)? as f64) < files {
             return Ok(false);
         }
         let found = self.search(std::slice::from_ref(term))?;
@@ -283,7 +282,19 @@ impl Ranking {
             .iter()
             .filter_map(|(_, number)| Some(self.entries.get(*number)?.path.as_str()))
             .collect();
-        Ok(holding.len() as f64 >= self.files as f64 * COMMON_SHARE)
+        Ok(holding.len() as f64 >= files)
+    }
+
+    /// How often documents hold a term in one of their fields, which the index knows: no fewer than the files that do.
+    fn uses(&self, term: &str) -> Result<u64, ToolError> {
+        let mut uses = 0;
+        for field in [self.body, self.name, self.path] {
+            uses += self
+                .searcher
+                .doc_freq(&Term::from_field_text(field, term))
+                .map_err(broken)?;
+        }
+        Ok(uses)
     }
 
     /// The terms without the common ones, unless there are no others.
