@@ -84,7 +84,7 @@ pub(super) fn inquiries<'a>(source: &Source<'a>) -> Result<Advised<'a>, PlanErro
         // However little work they are, two kinds of work are not done by one: it would do the first and drop the other.
         return Ok(unadvised(match differ_in_kind(source, &text, &parts) {
             true => of_parts(source, &text, &parts, whole),
-            false => vec![single(source, whole)],
+            false => vec![single(source, &text, &parts, whole)],
         }));
     }
     if parts.len() > 1 && names_only_aspects(source, &text, &parts) {
@@ -108,8 +108,7 @@ fn unadvised(inquiries: Vec<Inquiry<'_>>) -> Advised<'_> {
 }
 
 /// Everything in one task.
-fn single<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Inquiry<'a> {
-    let text = Text::new(&source.query.query);
+fn single<'a>(source: &Source<'a>, text: &Text<'_>, parts: &[Part], whole: &'a DelegationTemplate) -> Inquiry<'a> {
     let own = Vocabulary::of([source.definition]).aspects_by_phrase(&text.tokens);
     let (template, aspect) = match (source.analysis.aspects.as_slice(), own.as_slice()) {
         ([aspect], _) => covering(source.definition, aspect, &[]).unwrap_or((whole, aspect)),
@@ -120,12 +119,11 @@ fn single<'a>(source: &Source<'a>, whole: &'a DelegationTemplate) -> Inquiry<'a>
         },
         _ => (whole, whole.aspect.as_str()),
     };
-    let parts = parts(&text);
     let questions = match parts.len() {
         0 | 1 => Vec::new(),
         _ => parts
             .iter()
-            .map(|part| asked(&part.label(&text), part.question))
+            .map(|part| asked(&part.label(text), part.question))
             .collect(),
     };
     Inquiry {
