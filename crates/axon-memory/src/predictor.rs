@@ -311,39 +311,21 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::recall::samples;
 
     fn episode(id: u64, query: &str, ruled: Complexity, tasks: usize) -> Episode {
         Episode {
             query_id: QueryId::from_sequence(id),
-            query: query.to_owned(),
-            session: None,
-            workspace: None,
-            strategy: "research".to_owned(),
-            leaning: None,
             complexity: Some(ruled),
-            ruled: None,
             shape: Some(Shape::Single),
-            aspects: Vec::new(),
-            aspects_asked: 0,
-            yields: Vec::new(),
-            tools: BTreeMap::new(),
-            retries: 0,
-            hand_overs: 0,
-            conflicts: 0,
             tasks,
-            workers: 1,
-            status: AnswerStatus::Complete,
-            stop_reason: StopReason::Finished,
-            success: true,
             quality: Some(QualityMetrics {
                 coverage: 1.0,
                 ..QualityMetrics::default()
             }),
-            usage: Usage::default(),
             duration_ms: 1_000.0,
-            summary: String::new(),
-            places: Vec::new(),
             at: DateTime::UNIX_EPOCH,
+            ..samples::episode("q", query, 0)
         }
     }
 
