@@ -12,8 +12,6 @@ use axon_protocol::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Messages that are held at once while a stream is read to its end.
-const PAGE: usize = 1_000;
 /// What the server writes into a copy: the sequence of the original in its stream.
 const ORIGINAL_SEQUENCE: &str = "Nats-Sequence";
 
@@ -68,7 +66,7 @@ fn is_of(headers: &Headers, id: &QueryId) -> bool {
 pub(crate) async fn tasks(bus: &Bus, id: &QueryId) -> Result<Vec<Read<TaskSubject>>, Error> {
     let namespace = bus.namespace();
     let filter = namespace.history_of_query(id);
-    let mut pages = Pages::new(bus, Stream::History, &filter);
+    let mut pages = bus.pages(Stream::History, &filter);
     let mut tasks = Vec::new();
     loop {
         let copies = kept(pages.next().await)?;
@@ -152,9 +150,9 @@ impl Queue {
     }
 
     fn add(&mut self, message: &StoredMessage) {
-        let given = message.headers.get(header::MESSAGE_ID);
-        let given = given.and_then(|id| QueryId::new(id.as_str()).ok());
-        let id = given.unwrap_or_else(|| QueryId::from_sequence(message.sequence));
+        let given = message.headers.get(header::MESSAGE_ID).map(String::as_str);
+        let id =
+            QueryId::of_published(given, message.sequence).unwrap_or_else(|| QueryId::from_sequence(message.sequence));
         let parsed = Query::parse(&message.headers, &message.payload).ok();
         if let Some(replay) = parsed.and_then(|(query, _)| query.replay) {
             self.replays.push((id.clone(), replay.of));
@@ -167,7 +165,7 @@ impl Queue {
 /// What is in the queue of queries.
 pub(crate) async fn queue(bus: &Bus) -> Result<Queue, Error> {
     let filter = bus.namespace().queries();
-    let mut pages = Pages::new(bus, Stream::Queries, &filter);
+    let mut pages = bus.pages(Stream::Queries, &filter);
     let mut queue = Queue::default();
     loop {
         let messages = pages.next().await?;
@@ -306,32 +304,6 @@ async fn large(bus: &Bus, id: &QueryId) -> Result<Vec<Digest>, Error> {
     Ok(plan.into_iter().chain(headers.iter().filter_map(reference)).collect())
 }
 
-/// Reads what matches a filter to its end, a page at a time.
-struct Pages<'a> {
-    bus: &'a Bus,
-    stream: Stream,
-    filter: &'a str,
-    from: u64,
-}
-
-impl<'a> Pages<'a> {
-    fn new(bus: &'a Bus, stream: Stream, filter: &'a str) -> Self {
-        Self {
-            bus,
-            stream,
-            filter,
-            from: 0,
-        }
-    }
-
-    /// The next messages; none at the end.
-    async fn next(&mut self) -> Result<Vec<StoredMessage>, Error> {
-        let page = self.bus.messages(self.stream, self.filter, self.from, PAGE).await?;
-        self.from = page.last().map_or(self.from, |last| last.sequence + 1);
-        Ok(page)
-    }
-}
-
 /// What this version cannot read, it cannot tell; the rest is worth telling all the same.
 async fn decoded<T: DeserializeOwned>(
     bus: &Bus,
@@ -339,7 +311,7 @@ async fn decoded<T: DeserializeOwned>(
     filter: &str,
     wanted: impl Fn(&T) -> bool,
 ) -> Result<Vec<Read<T>>, Error> {
-    let mut pages = Pages::new(bus, stream, filter);
+    let mut pages = bus.pages(stream, filter);
     let mut read = Vec::new();
     loop {
         let page = pages.next().await?;

@@ -127,11 +127,8 @@ fn letter(
 }
 
 async fn write_failed_answer(bus: &Bus, stored: &StoredMessage, letter: &DeadLetter) -> Result<(), Error> {
-    let id = stored
-        .headers
-        .get(header::MESSAGE_ID)
-        .and_then(|text| QueryId::new(text.as_str()).ok())
-        .unwrap_or_else(|| QueryId::from_sequence(stored.sequence));
+    let given = stored.headers.get(header::MESSAGE_ID).map(String::as_str);
+    let id = QueryId::of_published(given, stored.sequence).unwrap_or_else(|| QueryId::from_sequence(stored.sequence));
     let text: String = String::from_utf8_lossy(&stored.payload).chars().take(200).collect();
     let error = format!(
         "No lead could finish this query: {}. See `axon dead ls`.",

@@ -145,10 +145,7 @@ impl Intake {
             .chars()
             .take(CLIENT_CHARS_MAX)
             .collect();
-        let id = match delivery.header(header::MESSAGE_ID) {
-            Some(text) => QueryId::new(text).ok(),
-            None => Some(QueryId::from_sequence(delivery.sequence)),
-        };
+        let id = QueryId::of_published(delivery.header(header::MESSAGE_ID), delivery.sequence);
         if self.free() > 0 && self.waiting() == 0 {
             let charge = self.turns.begin(&client);
             return Some(self.begin(delivery, id, charge, Lane::Turn));

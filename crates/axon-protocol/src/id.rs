@@ -117,6 +117,15 @@ impl QueryId {
         Self(format!("q{sequence}"))
     }
 
+    /// The id of a published query: what its publisher gave as `Nats-Msg-Id`, else its sequence. `None` where what is given
+    /// can be no id.
+    pub fn of_published(given: Option<&str>, sequence: u64) -> Option<Self> {
+        match given {
+            Some(given) => Self::new(given).ok(),
+            None => Some(Self::from_sequence(sequence)),
+        }
+    }
+
     /// A fresh id that sorts by time.
     pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())

@@ -7,8 +7,6 @@ use tracing::debug;
 
 use crate::starts::tells_of;
 
-/// Events of a query that are looked at together.
-const PAGE: usize = 1_000;
 /// Most events of one kind that are read of a query, the oldest first: several for each task of the largest plan.
 const EVENTS_MAX: usize = 100_000;
 
@@ -40,9 +38,13 @@ pub(crate) async fn read_starts(bus: &Bus, query: &QueryId, task: &TaskId, attem
     let mut starts = Starts::default();
     for kind in [EventKind::Started, EventKind::HandedBack] {
         let subject = bus.namespace().event(query, kind);
-        let mut from = 0;
-        for _ in 0..EVENTS_MAX / PAGE {
-            let page = bus.messages(Stream::Events, &subject, from, PAGE).await?;
+        let (mut pages, mut looked_at) = (bus.pages(Stream::Events, &subject), 0);
+        while looked_at < EVENTS_MAX {
+            let page = pages.next().await?;
+            if page.is_empty() {
+                break;
+            }
+            looked_at += page.len();
             let read = |message: &StoredMessage| match decode::<Event>(&message.headers, &message.payload) {
                 Ok(event) => Some(event),
                 Err(error) => {
@@ -52,10 +54,6 @@ pub(crate) async fn read_starts(bus: &Bus, query: &QueryId, task: &TaskId, attem
             };
             let events: Vec<Event> = page.iter().filter_map(read).collect();
             starts.count(&events, task, attempt);
-            match page.last() {
-                Some(last) if page.len() == PAGE => from = last.sequence + 1,
-                _ => break,
-            }
         }
     }
     Ok(starts.without_end())

@@ -105,10 +105,8 @@ pub(crate) async fn queued(bus: &Bus, limit: usize) -> anyhow::Result<Vec<(Query
         .messages(Stream::Queries, &bus.namespace().queries(), 0, limit)
         .await?;
     let with_id = stored.into_iter().filter_map(|message| {
-        let id = match message.headers.get(axon_protocol::header::MESSAGE_ID) {
-            Some(id) => QueryId::new(id.as_str()).ok()?,
-            None => QueryId::from_sequence(message.sequence),
-        };
+        let given = message.headers.get(axon_protocol::header::MESSAGE_ID);
+        let id = QueryId::of_published(given.map(String::as_str), message.sequence)?;
         Some((id, message))
     });
     Ok(with_id.collect())
