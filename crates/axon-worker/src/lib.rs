@@ -11,6 +11,7 @@ mod program;
 
 mod board;
 mod breaker;
+mod cancelled;
 mod permits;
 mod routes;
 mod runtime;

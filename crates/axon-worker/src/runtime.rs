@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::board::{Board, Due, Ear};
 use crate::breaker::Breaker;
+use crate::cancelled::Cancelled;
 use crate::heartbeat::Status;
 use crate::meters::{Outcome, RouteMeters, StartCause};
 use crate::permits::Permits;
@@ -32,6 +33,8 @@ const LISTEN_ON: Duration = Duration::from_millis(5);
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// How long announced starts may take to leave the process before their tasks start all the same.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a task of a cancelled query waits, handed back, for the lead to take it out of the queue.
+const CANCELLED_DELAY: Duration = Duration::from_secs(1);
 /// How long tasks that were told to stop may take to be handed back.
 const HAND_BACK_GRACE: Duration = Duration::from_secs(3);
 /// How long a worker without tasks keeps workspaces open.
@@ -65,6 +68,7 @@ pub(crate) struct Runtime {
     retry_at: Instant,
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
+    cancelled: Cancelled,
     meters: HashMap<Route, Arc<RouteMeters>>,
     status: watch::Sender<Status>,
     phase: Phase,
@@ -135,6 +139,7 @@ impl Runtime {
             retry_at: now,
             tasks: JoinSet::new(),
             running: HashMap::new(),
+            cancelled: Cancelled::default(),
             meters: HashMap::new(),
             status,
             phase: Phase::Serving,
@@ -331,11 +336,29 @@ impl Runtime {
             _ => 0,
         };
         self.board.took(&route, band, deliveries.len(), left, now, self.ear);
+        let deliveries = self.hand_back_cancelled(deliveries, now).await;
         self.permits.take(deliveries.len(), asked_at);
         self.start(&route, deliveries).await;
         if left > 0 && (self.permits.free() == 0 || self.permits.shares(quick, left)) {
             self.doorbell.ring(&route).await;
         }
+    }
+
+    /// Hands back the tasks of queries that were cancelled a moment ago. Returns the others.
+    async fn hand_back_cancelled(&mut self, deliveries: Vec<Delivery>, now: Instant) -> Vec<Delivery> {
+        if self.cancelled.is_empty() {
+            return deliveries;
+        }
+        let mut others = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let subject = self.context.bus.namespace().parse_task(delivery.subject());
+            if subject.is_some_and(|subject| self.cancelled.contains(&subject.query, now)) {
+                delivery.hand_back(CANCELLED_DELAY).await;
+            } else {
+                others.push(delivery);
+            }
+        }
+        others
     }
 
     /// Starts tasks, the fact that they start told first.
@@ -495,7 +518,7 @@ impl Runtime {
         }
     }
 
-    fn cancel(&self, message: &Delivery) {
+    fn cancel(&mut self, message: &Delivery) {
         let Some(query) = self.context.bus.namespace().last_token_query(message.subject()) else {
             return;
         };
@@ -508,6 +531,7 @@ impl Runtime {
         if stopped > 0 {
             info!(%query, tasks = stopped, "stopping the tasks of a cancelled query");
         }
+        self.cancelled.add(query, Instant::now());
     }
 
     async fn drain(&mut self) {
