@@ -61,7 +61,11 @@ mod tests {
             (REMEMBERED * 3 / 2, "first", false),
         ];
         for (after, name, known) in cases {
-            assert_eq!(cancelled.contains(&query(name), now + after), known, "{name} after {after:?}");
+            assert_eq!(
+                cancelled.contains(&query(name), now + after),
+                known,
+                "{name} after {after:?}"
+            );
         }
         assert!(cancelled.is_empty(), "nothing is kept beyond its time");
     }
