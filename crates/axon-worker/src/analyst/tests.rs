@@ -181,14 +181,26 @@ async fn what_is_central_comes_first_and_its_callers_are_named() {
 #[tokio::test]
 async fn a_clean_aspect_is_said_to_be_clean() {
     let bench = Bench::new();
-    let task = task("code_review", "security", "Review this", |task| {
-        task["delegation"]["boundaries"]["scope"] = json!(["src/quiet.rs"])
-    });
-    let outcome = bench.run(&task).await;
-    assert_eq!(outcome.findings.len(), 1);
-    let only = &outcome.findings[0];
-    assert_eq!((only.polarity, only.severity), (Polarity::Negative, Level::Info));
-    assert!(only.claim.contains("one function of one file"), "{}", only.claim);
+    // The second aspect is the user's own words: nothing is claimed about what no rule knows.
+    for (aspect, expected) in [
+        (
+            "security",
+            "No risky pattern for security stands out in one function of one file",
+        ),
+        (
+            "the quiet part",
+            "No risky pattern stands out in one function of one file",
+        ),
+    ] {
+        let task = task("code_review", aspect, "Review this", |task| {
+            task["delegation"]["boundaries"]["scope"] = json!(["src/quiet.rs"])
+        });
+        let outcome = bench.run(&task).await;
+        assert_eq!(outcome.findings.len(), 1);
+        let only = &outcome.findings[0];
+        assert_eq!((only.polarity, only.severity), (Polarity::Negative, Level::Info));
+        assert_eq!(only.claim, expected);
+    }
 }
 
 #[tokio::test]

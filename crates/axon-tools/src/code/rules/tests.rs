@@ -434,9 +434,22 @@ fn every_place_that_can_panic_is_listed_for_those_who_ask() {
         (
             "src/a.rs",
             rust("assert!(a > 1);\nmatch a { 1 => unreachable!(\"never\"), _ => {} }\ndebug_assert!(a > 2);"),
-            &["`work` can panic by `assert!` in 2 places"],
+            &["`work` can panic by `assert` or `unreachable` in 2 places"],
+        ),
+        (
+            "src/a.rs",
+            rust(
+                "a.expect(\n    \"a long message\",\n);\nb.expect(&format!(\"{x}\"));\nc.expect(text::WHY);\nd.unwrap_err();",
+            ),
+            &["`work` can panic by `expect` or `unwrap_err` in 4 places"],
         ),
         ("src/a.rs", rust("let n = value.unwrap_or(1);"), &[]),
+        // What a program calls so itself.
+        (
+            "src/a.rs",
+            rust("episodes.expect(&query);\nparser.expect(Token::Comma);\nbox_.unwrap(key);\nself.expect(b':')?;"),
+            &[],
+        ),
         ("tests/a.rs", rust("let n = value.unwrap();"), &[]),
         (
             "store.go",

@@ -349,12 +349,22 @@ pub fn figures(metrics: &MetricsResult) -> String {
     )
 }
 
+/// Which aspect a sentence is about. Where the aspect is the user's own words for a part of the query, rules and figures
+/// know nothing of it, and the sentence claims nothing about it.
+fn for_aspect(brief: &Brief) -> String {
+    if brief.aspect.contains(char::is_whitespace) {
+        String::new()
+    } else {
+        format!(" for {}", brief.aspect)
+    }
+}
+
 /// What was looked at, where nothing was found: that too is an answer.
 pub fn write_clean(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
     if let Some(rules) = results.get::<RulesResult>("rules").filter(|rules| rules.functions > 0) {
         let claim = format!(
-            "No risky pattern for {} stands out in {} of {}",
-            brief.aspect,
+            "No risky pattern{} stands out in {} of {}",
+            for_aspect(brief),
             count(rules.functions, "function"),
             count(rules.files, "file")
         );
@@ -376,8 +386,8 @@ pub fn write_clean(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
         .filter(|metrics| metrics.functions > 0)
     {
         let claim = format!(
-            "No function stands out for {} among {}",
-            brief.aspect,
+            "No function stands out{} among {}",
+            for_aspect(brief),
             count(metrics.functions, "function")
         );
         let mut draft = Draft::new(claim, brief.aspect.clone(), "code.metrics");
