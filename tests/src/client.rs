@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axon_bus::{Bus, Message};
 use axon_protocol::{
-    Answer, DeadLetter, Event, EventKind, Format, PlanRequest, Query, QueryId, Stream, TaskRequest, ToolCall, decode,
-    header,
+    Answer, DeadLetter, Event, EventKind, Format, PlanRequest, Query, QueryId, QueuedTasks, Stream, TaskRequest,
+    ToolCall, decode, header,
 };
 use serde_json::Value;
 
@@ -145,6 +145,17 @@ pub async fn starters(bus: &Bus, id: &QueryId) -> BTreeMap<String, Vec<(String, 
 /// How many events of one kind a query has.
 pub async fn count(bus: &Bus, id: &QueryId, kind: EventKind) -> usize {
     events(bus, id).await.iter().filter(|event| event.kind == kind).count()
+}
+
+/// What the history keeps of the tasks of a query, oldest first.
+pub async fn recorded(bus: &Bus, id: &QueryId) -> Vec<QueuedTasks> {
+    let filter = bus.namespace().history_of_query(id);
+    let stored = bus.messages(Stream::History, &filter, 0, MESSAGES_MAX).await;
+    stored
+        .expect("the stream is read")
+        .iter()
+        .map(|message| decode(&message.headers, &message.payload).expect("queued tasks"))
+        .collect()
 }
 
 /// The dead letters, oldest first.

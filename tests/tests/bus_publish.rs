@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use axon_bus::{Bus, Error, Fenced, INLINE_BYTES_MAX, Message};
-use axon_protocol::{Band, Capability, Format, ObjectBucket, QueryId, Route, Stream, TaskId, header};
+use axon_bus::{Bus, Config, Error, Fenced, INLINE_BYTES_MAX, Message};
+use axon_protocol::{Band, Capability, Format, ObjectBucket, QueryId, QueuedTasks, Route, Stream, TaskId, header};
+use axon_tests::client::recorded;
 use axon_tests::{Bed, Proxy, eventually, eventually_true, json_request, shared};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -243,8 +244,8 @@ async fn what_was_accepted_and_only_that_is_republished() {
         .subscribe(bus.namespace().accepted_of(&query("q1")))
         .await
         .expect("subscribes");
-    let mut history = bus
-        .subscribe(format!("{}.history.>", bus.namespace()))
+    let mut queued = bus
+        .subscribe(bus.namespace().task_doorbell(&route()))
         .await
         .expect("subscribes");
 
@@ -276,7 +277,7 @@ async fn what_was_accepted_and_only_that_is_republished() {
         assert_eq!(outcome.is_ok(), fits, "{name}: {outcome:?}");
     }
     for name in ["t1", "t2"] {
-        let delivery = tokio::time::timeout(SOON, history.next())
+        let delivery = tokio::time::timeout(SOON, queued.next())
             .await
             .expect("in time")
             .expect("connected");
@@ -285,13 +286,8 @@ async fn what_was_accepted_and_only_that_is_republished() {
             "{}",
             delivery.subject()
         );
+        assert!(delivery.payload().is_empty(), "it rings, and no more");
     }
-    let kept = eventually("the history keeps both", SOON, || async {
-        let status = bus.status(Stream::History).await.expect("reads");
-        (status.messages >= 2).then_some(status.messages)
-    })
-    .await;
-    assert_eq!(kept, 2, "refused publishes are not copied");
     // Everything that was sent before is through once this is: nothing refused came late.
     bus.publish_fenced(result(&bus, "t4", "f"), soon())
         .await
@@ -301,6 +297,69 @@ async fn what_was_accepted_and_only_that_is_republished() {
         .expect("in time")
         .expect("connected");
     assert!(last.subject().ends_with(".t4"), "{}", last.subject());
+}
+
+#[tokio::test]
+async fn tasks_are_queued_each_and_remembered_together() {
+    let (bed, bus) = Bed::new().await;
+    let q1 = query("q1");
+    let large = Message {
+        payload: vec![b'x'; 300 * 1024].into(),
+        ..task(&bus, Band::High, "q1", "large")
+    };
+    let tasks = vec![
+        task(&bus, Band::High, "q1", "t1"),
+        large,
+        task(&bus, Band::Low, "q1", "t2"),
+    ];
+    let outcomes = bus.queue(&q1, tasks.clone()).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let records = remembered(&bus, &q1, 1).await;
+    let told: Vec<&str> = records[0].tasks.iter().map(|task| task.subject.as_str()).collect();
+    let published: Vec<&str> = tasks.iter().map(|task| task.subject.as_str()).collect();
+    assert_eq!(told, published);
+    assert_eq!(records[0].tasks[0].payload, tasks[0].payload);
+    assert!(
+        records[0].tasks[1].payload.is_empty() && records[0].tasks[1].headers.contains_key(header::REFERENCE),
+        "a large payload is kept once"
+    );
+
+    // Each outcome is told of its own task.
+    let again = vec![task(&bus, Band::High, "q1", "t1"), task(&bus, Band::High, "q1", "t3")];
+    let outcomes = bus.queue(&q1, again).await;
+    assert!(
+        matches!(outcomes.as_slice(), [Err(axon_bus::Error::AlreadyQueued { .. }), Ok(_)]),
+        "{outcomes:?}"
+    );
+    bus.queue_until(&q1, task(&bus, Band::High, "q1", "t4"), soon())
+        .await
+        .expect("queued");
+    let records = remembered(&bus, &q1, 3).await;
+    assert!(records[2].tasks[0].subject.ends_with(".t4"), "{records:?}");
+
+    let quiet = Config {
+        persist_to_episodic: false,
+        ..bed.config.clone()
+    };
+    let quiet = Bus::connect(&quiet, "quiet").await.expect("connects");
+    for (bus, name) in [(&quiet, "t5"), (&bus, "t6")] {
+        let outcomes = bus.queue(&q1, vec![task(bus, Band::High, "q1", name)]).await;
+        assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    }
+    let records = remembered(&bus, &q1, 4).await;
+    assert!(
+        records[3].tasks[0].subject.ends_with(".t6"),
+        "nothing was to be remembered of t5: {records:?}"
+    );
+}
+
+/// What the history keeps of the tasks of a query, once it is that many messages.
+async fn remembered(bus: &Bus, query: &QueryId, count: usize) -> Vec<QueuedTasks> {
+    eventually("it is remembered", SOON, || async {
+        let records = recorded(bus, query).await;
+        (records.len() == count).then_some(records)
+    })
+    .await
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! A query's message is its lease: the lead that holds it is killed, cut off or frozen at each step of its work, and
 //! another goes on from what is there. Nothing that is done is done again, and there is one answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use axon_bus::Bus;
 use axon_protocol::{AnswerStatus, Bucket, EventKind, Namespace, Query, QueryId, Stream};
-use axon_tests::client::{answer, answers, count, query_of, sleeps, starts, submit, task, unfinished};
+use axon_tests::client::{answer, answers, count, query_of, recorded, sleeps, starts, submit, task, unfinished};
 use axon_tests::{Bed, Fleet, Process, Proxy, Stop, eventually, eventually_true, json_request, shared};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -192,6 +192,16 @@ async fn a_lead_killed_at_any_step_is_replaced_and_nothing_is_done_twice() {
             assert_eq!(taken_over, usize::from(expected), "{what}");
         }
         remembered_once(&bus, id, &what).await;
+        let recorded = recorded(&bus, id).await;
+        let tasks: BTreeSet<&str> = recorded
+            .iter()
+            .flat_map(|record| record.tasks.iter().map(|task| task.subject.as_str()))
+            .collect();
+        assert_eq!(
+            tasks.len(),
+            TASKS,
+            "{what}: the history holds each task that was queued"
+        );
     }
     let all = (STEPS.len() * TASKS) as f64;
     assert_eq!(worker.metric("axon_task_starts_total", &[]).await, all);

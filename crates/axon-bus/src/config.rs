@@ -28,7 +28,7 @@ pub struct Config {
     pub stream_mb_max: u64,
     /// Seconds to wait for the first connection. Default 10.
     pub connect_timeout_s: u64,
-    /// Messages kept in the history stream. Default 100,000.
+    /// Messages kept in the history stream; tasks that are queued together are one. Default 100,000.
     pub max_history_size: i64,
     /// Messages the dead-letter stream holds before it refuses. Default 100,000.
     pub max_dead_letters: i64,

@@ -119,7 +119,7 @@ impl Doorbell {
                 relays,
             });
         }
-        // `<namespace>.history.tasks.<route>.<band>.<query>.<task>`: three tokens more than what was remembered.
+        // `<namespace>.queued.<route>.<band>.<query>.<task>`: three tokens more than what was remembered.
         let mut tokens = subject.rsplitn(4, '.');
         let band = tokens.nth(2)?;
         let route = self.subjects.get(tokens.next()?)?;

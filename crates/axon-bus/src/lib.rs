@@ -14,6 +14,7 @@ mod objects;
 mod pages;
 mod publish;
 mod pull;
+mod queue;
 mod responder;
 mod route;
 mod stored;

@@ -87,10 +87,14 @@ impl Bus {
     /// Publishes, trying again after transient errors until `until`.
     pub async fn publish_until(&self, message: Message, until: Instant) -> Result<Published, Error> {
         let message = self.by_reference_until(message, until).await?;
+        self.publish_as_is_until(&message, until).await
+    }
+
+    pub(crate) async fn publish_as_is_until(&self, message: &Message, until: Instant) -> Result<Published, Error> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.publish_as_is(&message).await {
+            match self.publish_as_is(message).await {
                 Err(error) if error.is_transient() => wait_before_retry(attempt, until, error).await?,
                 done => return done,
             }

@@ -63,8 +63,7 @@ pub(crate) fn ack_wait(stream: Stream) -> Duration {
     }
 }
 
-/// Every stream, less those that only remember where nothing is to be remembered. What is republished for the history
-/// rings the doorbells all the same.
+/// Every stream, less those that only remember where nothing is to be remembered.
 fn declared_streams(config: &Config) -> Vec<Stream> {
     let remembers = |kind: &Stream| matches!(kind, Stream::History | Stream::Episodes);
     Stream::ALL
@@ -133,7 +132,8 @@ fn republish(config: &Config, kind: Stream) -> Option<stream::Republish> {
     Some(stream::Republish {
         source,
         destination,
-        headers_only: false,
+        // A doorbell needs no more than to ring.
+        headers_only: kind == Stream::Tasks,
     })
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use axon_bus::{Bus, Error, StoredMessage};
 use axon_memory::SharedFacts;
 use axon_protocol::{
-    Answer, Bucket, DeadLetter, Digest, Event, ExecutionPlan, Headers, ObjectBucket, PlanRecord, Query, QueryId,
-    Stored, Stream, SynthesisRequest, TaskResult, TaskSubject, header,
+    Answer, Bucket, DeadLetter, Digest, Event, ExecutionPlan, Headers, Namespace, ObjectBucket, PlanRecord, Query,
+    QueryId, QueuedTasks, Stored, Stream, SynthesisRequest, TaskResult, TaskSubject, decode, header,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,25 +62,44 @@ fn is_of(headers: &Headers, id: &QueryId) -> bool {
     }
 }
 
-/// The tasks as they were queued, each time one was.
+/// The tasks as they were queued: each attempt once.
 pub(crate) async fn tasks(bus: &Bus, id: &QueryId) -> Result<Vec<Read<TaskSubject>>, Error> {
-    let namespace = bus.namespace();
-    let filter = namespace.history_of_query(id);
+    let filter = bus.namespace().history_of_query(id);
     let mut pages = bus.pages(Stream::History, &filter);
-    let mut tasks = Vec::new();
+    let mut records = Vec::new();
     loop {
-        let copies = kept(pages.next().await)?;
-        if copies.is_empty() {
-            return Ok(tasks);
+        let page = kept(pages.next().await)?;
+        if page.is_empty() {
+            return Ok(queued(bus.namespace(), &records));
         }
-        let read = |copy: StoredMessage| Some((namespace.parse_task_history(&copy.subject)?, copy));
-        tasks.extend(
-            copies
-                .into_iter()
-                .filter_map(read)
-                .map(|(subject, copy)| (copy, subject)),
-        );
+        records.extend(page);
     }
+}
+
+/// A task that was refused, or acknowledged in vain, is published again, and queued once: the first record counts.
+fn queued(namespace: &Namespace, records: &[StoredMessage]) -> Vec<Read<TaskSubject>> {
+    let mut known = BTreeSet::new();
+    let all = records.iter().flat_map(|record| tasks_of(namespace, record));
+    all.filter(|(copy, _)| known.insert(copy.subject.clone())).collect()
+}
+
+/// The tasks of one record, each as if it were kept by itself. What this version cannot read, it cannot tell.
+fn tasks_of(namespace: &Namespace, record: &StoredMessage) -> Vec<Read<TaskSubject>> {
+    let Ok(queued) = decode::<QueuedTasks>(&record.headers, &record.payload) else {
+        return Vec::new();
+    };
+    let each = queued.tasks.into_iter().filter_map(|task| {
+        let subject = namespace.parse_task(&task.subject)?;
+        let copy = StoredMessage {
+            sequence: record.sequence,
+            subject: task.subject,
+            headers: task.headers,
+            payload: task.payload,
+            stored_at: record.stored_at,
+        };
+        Some((copy, subject))
+    });
+    each.collect()
 }
 
 /// A fleet that keeps no history has none of this query.
@@ -330,7 +349,44 @@ async fn decoded<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use axon_protocol::{Format, QueuedTask, encode};
+    use bytes::Bytes;
+    use chrono::DateTime;
+
     use super::*;
+
+    #[test]
+    fn each_attempt_of_a_task_is_told_once_as_it_was_first_queued() {
+        let record = |sequence: u64, payload: Vec<u8>| StoredMessage {
+            sequence,
+            subject: "axon.history.tasks.q".to_owned(),
+            headers: Headers::new(),
+            payload: payload.into(),
+            stored_at: DateTime::UNIX_EPOCH,
+        };
+        let tasks = |names: &[&str]| {
+            let each = names.iter().map(|name| QueuedTask {
+                subject: format!("axon.tasks.Testing.{name}"),
+                headers: Headers::new(),
+                payload: Bytes::new(),
+            });
+            encode(Format::Msgpack, &QueuedTasks { tasks: each.collect() }).expect("encodes")
+        };
+        let records = [
+            record(1, tasks(&["high.q.t1", "high.q.t2"])),
+            record(2, b"noise".to_vec()),
+            record(3, tasks(&["no task", "high.q.t2", "low.q.t1~2"])),
+        ];
+        let told: Vec<(u64, String, u32)> = queued(&Namespace::default(), &records)
+            .into_iter()
+            .map(|(copy, task)| (copy.sequence, task.task.to_string(), task.attempt))
+            .collect();
+        let expected = [(1, "t1", 1), (1, "t2", 1), (3, "t1", 2)];
+        assert_eq!(
+            told,
+            expected.map(|(sequence, task, attempt)| (sequence, task.to_owned(), attempt))
+        );
+    }
 
     #[test]
     fn a_copy_is_known_by_the_id_its_publisher_gave_or_by_its_sequence() {

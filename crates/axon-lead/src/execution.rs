@@ -30,8 +30,6 @@ use crate::planning::ranks;
 use crate::state::{Effect, Event, Execution, Policy};
 use progress::Told;
 
-/// Publishes of one query that are in flight at once.
-const DISPATCH_IN_FLIGHT: usize = 256;
 /// How long a single step may try before the machine is asked again.
 const STEP: Duration = Duration::from_secs(10);
 /// Silence of this process after which it asks whether the query is still its own: half a lease.
@@ -271,27 +269,23 @@ impl Run {
             .iter()
             .map(|task| (&task.task_id, task))
             .collect();
-        let messages: Vec<(TaskId, Result<Message, Error>)> = ids
-            .iter()
-            .filter_map(|id| by_id.get(id))
-            .map(|delegation| (delegation.task_id.clone(), self.message(delegation, 1)))
-            .collect();
-        self.context.overseer.queued(&self.plan, ids);
-        let bus = &self.context.bus;
-        let outcomes: Vec<(TaskId, Result<(), Error>)> = futures::stream::iter(messages)
-            .map(|(id, message)| async move {
-                match message {
-                    Ok(message) => (id, bus.publish(message).await.map(|_| ())),
-                    Err(error) => (id, Err(error)),
+        let (mut tasks, mut messages, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for delegation in ids.iter().filter_map(|id| by_id.get(id)) {
+            let task = delegation.task_id.clone();
+            match self.message(delegation, 1) {
+                Ok(message) => {
+                    tasks.push(task);
+                    messages.push(message);
                 }
-            })
-            .buffer_unordered(DISPATCH_IN_FLIGHT)
-            .collect()
-            .await;
-        for (task, outcome) in outcomes {
+                Err(error) => failed.push((task, Err(error))),
+            }
+        }
+        self.context.overseer.queued(&self.plan, ids);
+        let queued = self.context.bus.queue(&self.plan.query_id, messages).await;
+        for (task, outcome) in tasks.into_iter().zip(queued).chain(failed) {
             match outcome {
                 // Queued already, by this lead before a lost acknowledgement or by one before it.
-                Ok(()) | Err(Error::AlreadyQueued { .. }) => {}
+                Ok(_) | Err(Error::AlreadyQueued { .. }) => {}
                 Err(error) => {
                     warn!(query = %self.plan.query_id, %task, %error, "cannot queue a task");
                     let permanent = !error.is_transient();

@@ -136,7 +136,7 @@ async fn settle(bus: &Bus, delivery: &Delivery, max_attempts: u32) -> Result<(),
 }
 
 async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32) -> Result<(), Error> {
-    let Some(subject) = retry_subject(&letter.subject, attempt) else {
+    let Some(task) = bus.namespace().parse_task(&letter.subject) else {
         return park(bus, delivery, letter, "its subject is not one of a task").await;
     };
     if has_result(bus, letter).await? {
@@ -148,8 +148,9 @@ async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32
         delivery.ack().await;
         return Ok(());
     }
+    let name = format!("{}~{attempt}", task.task);
     let mut message = Message {
-        subject,
+        subject: bus.namespace().task(&task.route, task.band, &task.query, &name),
         headers: letter.headers.clone(),
         payload: letter.payload.clone(),
     };
@@ -169,7 +170,7 @@ async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32
     }
     message.headers.remove(header::MESSAGE_ID);
     message = message.with(header::TRY, attempt.to_string());
-    match bus.publish_until(message, Instant::now() + SETTLE).await {
+    match bus.queue_until(&task.query, message, Instant::now() + SETTLE).await {
         Ok(_) | Err(Error::AlreadyQueued { .. }) => {}
         Err(error) => return Err(error),
     }
@@ -242,12 +243,6 @@ pub(crate) async fn write_failed_result(bus: &Bus, letter: &DeadLetter, why: &st
         axon_bus::Fenced::Lost => metrics::counter!(names::RESULTS_FENCED_TOTAL).increment(1),
     }
     Ok(())
-}
-
-fn retry_subject(subject: &str, attempt: u32) -> Option<String> {
-    let (prefix, name) = subject.rsplit_once('.')?;
-    let task = name.split('~').next().filter(|task| !task.is_empty())?;
-    Some(format!("{prefix}.{task}~{attempt}"))
 }
 
 #[cfg(test)]
@@ -364,17 +359,6 @@ mod tests {
             if let Some(task) = task {
                 assert_eq!((task.spent.tokens, task.spent.cents, task.attempt), (used.0, used.1, 2));
             }
-        }
-    }
-
-    #[test]
-    fn a_retry_has_a_subject_of_its_own() {
-        for (subject, attempt, expected) in [
-            ("axon.tasks.A.high.q1.t1", 2, Some("axon.tasks.A.high.q1.t1~2")),
-            ("axon.tasks.A.high.q1.t1~2", 3, Some("axon.tasks.A.high.q1.t1~3")),
-            ("nothing", 2, None),
-        ] {
-            assert_eq!(retry_subject(subject, attempt).as_deref(), expected);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Namespace {
 
     /// What rings when a task of the route is stored, by republish.
     pub fn task_doorbell(&self, route: &Route) -> String {
-        format!("{}.history.tasks.{route}.>", self.0)
+        format!("{}.queued.{route}.>", self.0)
     }
 
     /// The copies of all queries in the stream of history.
@@ -122,15 +122,9 @@ impl Namespace {
         format!("{}.history.queries", self.0)
     }
 
-    /// The copies of all tasks of one query, each time one was published, in the stream of history.
+    /// The copies of all tasks of one query, each time some were queued, in the stream of history.
     pub fn history_of_query(&self, query: &QueryId) -> String {
-        format!("{}.history.tasks.*.*.{query}.>", self.0)
-    }
-
-    /// Parses the subject of a task's copy in the history; `None` for any other subject.
-    pub fn parse_task_history(&self, subject: &str) -> Option<TaskSubject> {
-        let rest = subject.strip_prefix(self.0.as_str())?.strip_prefix(".history")?;
-        self.parse_task(&format!("{}{rest}", self.0))
+        format!("{}.history.tasks.{query}", self.0)
     }
 
     /// Rung by a worker that leaves tasks behind, for the next one.
@@ -272,7 +266,7 @@ impl Namespace {
     pub fn republish(&self, stream: Stream) -> Option<(String, String)> {
         let destination = match stream {
             Stream::Queries => return Some((self.queries(), self.history_of_queries())),
-            Stream::Tasks => "history.tasks",
+            Stream::Tasks => "queued",
             Stream::Results => "accepted",
             Stream::Answers => "answered",
             _ => return None,
@@ -514,9 +508,6 @@ mod tests {
         let parsed = namespace.parse_task(&subject).expect("a task's subject");
         assert_eq!((parsed.route, parsed.band, parsed.query), (route, Band::High, query));
         assert_eq!((parsed.task.as_str(), parsed.attempt), ("t3", 2));
-        let copy = namespace.parse_task_history("t1.history.tasks.CodeReview.high.q7.t3~2");
-        assert_eq!(copy, namespace.parse_task(&subject));
-        assert_eq!(namespace.parse_task_history(&subject), None);
         for other in [
             "t1.tasks.A.high.q7",
             "t1.tasks.A.urgent.q7.t3",

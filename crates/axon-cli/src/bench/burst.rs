@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use axon_bus::{Bus, Message, Routes};
 use axon_protocol::{Band, Capability, Format, QueryId, Route, TaskResult, TaskStatus, header};
-use futures::future::try_join_all;
 use serde_json::json;
 
 use crate::bench::StageArgs;
@@ -89,7 +88,8 @@ async fn one_burst(bus: &Bus, route: &Route, n: usize, sleep_ms: u64) -> anyhow:
             .task(route, Band::Normal, &query, task.delegation.task_id.as_str());
         messages.push(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, "1"));
     }
-    try_join_all(messages.into_iter().map(|message| bus.publish(message))).await?;
+    let queued = bus.queue(&query, messages).await;
+    queued.into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut by_worker = BTreeMap::new();
     for done in 0..n {
         let delivery = tokio::time::timeout(STALL_TIMEOUT, accepted.next())

@@ -21,6 +21,8 @@ use crate::exit::Exit;
 
 /// Tasks before the first round, so that consumers, pulls and caches stand.
 const WARM_UP_TASKS: usize = 200;
+/// Tasks that are queued together, at most: what there is room for, as a lead queues what has become ready.
+const TOGETHER_MAX: usize = 64;
 /// Nothing accepted for so long means that something is stuck.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the last acknowledgements may take.
@@ -161,23 +163,30 @@ fn publish_all(
         let body = "x".repeat(payload);
         let mut published_at = Vec::with_capacity(n);
         let mut acknowledged = JoinSet::new();
+        let mut messages = Vec::new();
         for index in 1..=n {
             let Ok(permit) = permits.acquire().await else { break };
             // The collector gives the permit back.
             permit.forget();
-            let message = match message(&bus, &route, &query, index, &body) {
-                Ok(message) => message,
+            match message(&bus, &route, &query, index, &body) {
+                Ok(message) => messages.push(message),
                 Err(error) => {
                     let _ = failed.try_send(error);
                     break;
                 }
-            };
+            }
             published_at.push(begin.elapsed());
-            let (bus, failed) = (bus.clone(), failed.clone());
+            if messages.len() < TOGETHER_MAX && index < n && permits.available_permits() > 0 {
+                continue;
+            }
+            let (bus, query, failed) = (bus.clone(), query.clone(), failed.clone());
+            let messages = std::mem::take(&mut messages);
             acknowledged.spawn(async move {
-                if let Err(error) = bus.publish(message).await {
-                    // The first failure ends the measurement; later ones have nobody to tell.
-                    let _ = failed.try_send(error.into());
+                for queued in bus.queue(&query, messages).await {
+                    if let Err(error) = queued {
+                        // The first failure ends the measurement; later ones have nobody to tell.
+                        let _ = failed.try_send(error.into());
+                    }
                 }
             });
             while acknowledged.try_join_next().is_some() {}

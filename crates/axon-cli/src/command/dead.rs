@@ -1,7 +1,7 @@
 //! `axon dead`: looks at dead letters, tries them again by hand, drops them. A letter is removed only after what it holds
 //! was stored again.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axon_bus::{Bus, Message, StoredMessage};
 use axon_protocol::{DeadLetter, Namespace, Stream, header};
@@ -14,6 +14,8 @@ use crate::output::{self, age, short};
 
 /// Letters that are handled at most in one call.
 const LETTERS_MAX: usize = 10_000;
+/// How long it is tried to queue a task again.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const MESSAGE_CHARS_MAX: usize = 80;
 /// How much of a payload is shown.
 const PAYLOAD_CHARS_MAX: usize = 4000;
@@ -165,7 +167,14 @@ async fn redrive_one(bus: &Bus, stored: &Stored) -> anyhow::Result<(String, Stri
     {
         eprintln!("warning: task {task} of query {query} has its one result already: what comes now is refused");
     }
-    if bus.publish(message).await?.duplicate {
+    let published = match bus.namespace().parse_task(&subject) {
+        Some(task) => {
+            bus.queue_until(&task.query, message, Instant::now() + QUEUE_TIMEOUT)
+                .await?
+        }
+        None => bus.publish(message).await?,
+    };
+    if published.duplicate {
         anyhow::bail!("the server takes it for a repetition and stored nothing: try again");
     }
     bus.remove(Stream::Dead, stored.sequence).await?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axon_bus::Error;
 use axon_protocol::{
@@ -12,7 +13,7 @@ use axon_protocol::{
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::Run;
+use super::{Run, STEP};
 use crate::context::Claim;
 use crate::planning::again;
 use crate::state::{Event, Running};
@@ -133,7 +134,11 @@ impl Run {
             return;
         };
         let queued = match self.message(delegation, SECOND_EXECUTION) {
-            Ok(message) => self.context.bus.publish(message).await.map(|_| ()),
+            Ok(message) => {
+                let until = Instant::now() + STEP;
+                let queued = self.context.bus.queue_until(&self.plan.query_id, message, until);
+                queued.await.map(|_| ())
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = queued {

@@ -31,6 +31,7 @@ pub fn each(visit: &mut impl Visit) {
     visit.message("key_pause", &KeyPause { until: at(60) });
     visit.message("call_memory", &call_memory());
     visit.message("query_facts", &query_facts());
+    visit.message("queued_tasks", &queued_tasks());
 }
 
 /// What is done with each sample.
@@ -431,6 +432,16 @@ fn dead_letter() -> DeadLetter {
         usage: usage(),
         by: "investigator-0123456789".to_owned(),
         at: at(2),
+    }
+}
+
+fn queued_tasks() -> QueuedTasks {
+    QueuedTasks {
+        tasks: vec![QueuedTask {
+            subject: "axon.tasks.CodeReview.normal.q1700000000001.t1".to_owned(),
+            headers: Headers::from([(header::SCHEMA.to_owned(), "1".to_owned())]),
+            payload: Bytes::from_static(b"\x81\x01{"),
+        }],
     }
 }
 

@@ -357,8 +357,8 @@ mod tests {
     }
 
     fn task(ms: i64, name: &str) -> Read<TaskSubject> {
-        let subject = format!("axon.history.tasks.Testing.high.q1.{name}");
-        let parsed = Namespace::default().parse_task_history(&subject).expect("a task");
+        let subject = format!("axon.tasks.Testing.high.q1.{name}");
+        let parsed = Namespace::default().parse_task(&subject).expect("a task");
         (stored(ms, &subject, "x"), parsed)
     }
 
