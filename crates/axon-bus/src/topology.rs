@@ -460,7 +460,7 @@ fn consumer_settings(config: &consumer::Config) -> Settings {
 }
 
 fn stream_settings(config: &stream::Config) -> Settings {
-    let republish = config.republish.as_ref().map(|to| &to.destination);
+    let republish = config.republish.as_ref().map(|to| (&to.destination, to.headers_only));
     vec![
         ("subjects", format!("{:?}", config.subjects)),
         ("retention", format!("{:?}", config.retention)),

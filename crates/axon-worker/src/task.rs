@@ -142,7 +142,7 @@ enum Unread {
 }
 
 /// Reads a task that the message itself holds.
-fn read_inline(job: &Job) -> Result<Task, Unread> {
+fn read_inline(job: &Job) -> Result<Box<Task>, Unread> {
     let task = axon_protocol::decode_by(|name| job.delivery.header(name), job.delivery.payload());
     check_names(
         job,
@@ -151,7 +151,7 @@ fn read_inline(job: &Job) -> Result<Task, Unread> {
 }
 
 /// Reads a task wherever it is, and looks at what became of it before.
-async fn read(context: &Context, job: &Job) -> Result<Task, Unread> {
+async fn read(context: &Context, job: &Job) -> Result<Box<Task>, Unread> {
     let task: Task = match job.delivery.decode().await {
         Ok(task) => task,
         Err(error) if error.is_transient() => {
@@ -167,13 +167,13 @@ async fn read(context: &Context, job: &Job) -> Result<Task, Unread> {
     Ok(task)
 }
 
-fn check_names(job: &Job, task: Task) -> Result<Task, Unread> {
+fn check_names(job: &Job, task: Task) -> Result<Box<Task>, Unread> {
     let (query, name) = (&task.query_id, &task.delegation.task_id);
     if *query != job.subject.query || *name != job.subject.task {
         let message = format!("the payload is task {name} of query {query}, which its subject does not say");
         return Err(Unread::Malformed(message));
     }
-    Ok(task)
+    Ok(Box::new(task))
 }
 
 /// A task that was delivered before may have its result already, or may be what killed those who had it.
@@ -221,7 +221,7 @@ async fn check_redelivery(context: &Context, job: &Job, task: &Task) -> Result<(
     Ok(())
 }
 
-async fn lead_through(context: &Context, job: &Job, task: Task) -> Outcome {
+async fn lead_through(context: &Context, job: &Job, task: Box<Task>) -> Outcome {
     let left = (task.deadline - Utc::now()).to_std().unwrap_or_default();
     let deadline = Instant::now() + left;
     let work = async {
@@ -295,15 +295,15 @@ fn stop_at(now: Instant, left: Duration, timeout_ms: u64) -> Instant {
     }
 }
 
-async fn publish(
+/// The message of a result. Made apart from its publishing, which would carry the space of the result while it waits.
+fn result_message(
     context: &Context,
     job: &Job,
     task: &Task,
     status: TaskStatus,
     reason: Option<String>,
     report: Report,
-    deadline: Instant,
-) -> Outcome {
+) -> Result<Message, axon_bus::Error> {
     let mut usage = task.spent;
     usage += report.usage;
     let result = TaskResult {
@@ -322,16 +322,27 @@ async fn publish(
         finished_at: Utc::now(),
     };
     let subject = context.bus.namespace().result(&result.query_id, &result.task_id);
+    let mut message = Message::new(subject, Format::Msgpack, &result)?;
+    // MessagePack is what holds without this header, and the server looks through all headers of each result.
+    message.headers.remove(header::CONTENT_TYPE);
+    Ok(match job.delivery.header(header::TRACEPARENT) {
+        Some(trace) => message.with(header::TRACEPARENT, trace),
+        None => message,
+    })
+}
+
+async fn publish(
+    context: &Context,
+    job: &Job,
+    task: &Task,
+    status: TaskStatus,
+    reason: Option<String>,
+    report: Report,
+    deadline: Instant,
+) -> Outcome {
     let until = (deadline + SETTLE_GRACE).into_std();
-    let published = match Message::new(subject, Format::Msgpack, &result) {
-        Ok(mut message) => {
-            // MessagePack is what holds without this header, and the server looks through all headers of each result.
-            message.headers.remove(header::CONTENT_TYPE);
-            if let Some(trace) = job.delivery.header(header::TRACEPARENT) {
-                message = message.with(header::TRACEPARENT, trace);
-            }
-            context.bus.publish_fenced(message, until).await
-        }
+    let published = match result_message(context, job, task, status, reason, report) {
+        Ok(message) => context.bus.publish_fenced(message, until).await,
         Err(error) => Err(error),
     };
     match published {
@@ -345,12 +356,12 @@ async fn publish(
         }
         Ok(Fenced::Lost) => {
             context.meters.fenced.increment(1);
-            warn!(query = %task.query_id, task = %result.task_id, attempt = job.attempt, "another result was accepted before");
+            warn!(query = %task.query_id, task = %job.subject.task, attempt = job.attempt, "another result was accepted before");
             job.delivery.ack().await;
             Outcome::Fenced
         }
         Err(error) => {
-            warn!(query = %task.query_id, task = %result.task_id, attempt = job.attempt, %error, "cannot publish a result, its task comes again");
+            warn!(query = %task.query_id, task = %job.subject.task, attempt = job.attempt, %error, "cannot publish a result, its task comes again");
             Outcome::Unsettled
         }
     }
