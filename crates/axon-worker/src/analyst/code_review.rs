@@ -90,17 +90,22 @@ const EVERYTHING: &[Focus] = &[
 ];
 
 fn focuses(brief: &Brief) -> BTreeSet<Focus> {
+    let known = known_focuses(brief);
+    if known.is_empty() {
+        EVERYTHING.iter().copied().collect()
+    } else {
+        known
+    }
+}
+
+/// What the words of the aspect ask for; nothing where none of them is known.
+fn known_focuses(brief: &Brief) -> BTreeSet<Focus> {
     let aspect = brief.aspect_key();
     let words: Vec<&str> = aspect.split('_').collect();
     let known = FOCUSES
         .iter()
         .filter(|(start, _)| words.iter().any(|word| word.starts_with(start)));
-    let found: BTreeSet<Focus> = known.flat_map(|(_, focuses)| focuses.iter().copied()).collect();
-    if found.is_empty() {
-        EVERYTHING.iter().copied().collect()
-    } else {
-        found
-    }
+    known.flat_map(|(_, focuses)| focuses.iter().copied()).collect()
 }
 
 /// The first round.

@@ -181,11 +181,15 @@ async fn what_is_central_comes_first_and_its_callers_are_named() {
 #[tokio::test]
 async fn a_clean_aspect_is_said_to_be_clean() {
     let bench = Bench::new();
-    // The second aspect is the user's own words: nothing is claimed about what no rule knows.
+    // The last aspect is the user's own words: nothing is claimed about what no rule knows.
     for (aspect, expected) in [
         (
             "security",
             "No risky pattern for security stands out in one function of one file",
+        ),
+        (
+            "error handling",
+            "No risky pattern for error handling stands out in one function of one file",
         ),
         (
             "the quiet part",

@@ -7,6 +7,7 @@ use axon_tools::code::{FunctionMetrics, ListResult, MetricsResult, Role, RulesRe
 use axon_tools::git::{Hotspot, HotspotsResult};
 use serde_json::json;
 
+use super::known_focuses;
 use crate::analyst::write::{Draft, Writer, count, listed, tool_evidence};
 use crate::analyst::{Brief, Results};
 
@@ -26,6 +27,8 @@ pub fn burden(function: &FunctionMetrics) -> f64 {
     complexity.max(length).max(nesting * 0.9).max(parameters * 0.8) * 0.7 + (complexity + length + nesting) / 3.0 * 0.3
 }
 
+/// An aspect of more words is a part of the query in the user's own words.
+const ASPECT_WORDS_MAX: usize = 3;
 /// How much the changes of its file add to the rank of a function that is hard: what nobody touches can wait.
 const WEIGHT_HOT: f64 = 0.5;
 
@@ -352,10 +355,11 @@ pub fn figures(metrics: &MetricsResult) -> String {
 /// Which aspect a sentence is about. Where the aspect is the user's own words for a part of the query, rules and figures
 /// know nothing of it, and the sentence claims nothing about it.
 fn for_aspect(brief: &Brief) -> String {
-    if brief.aspect.contains(char::is_whitespace) {
-        String::new()
-    } else {
+    let named = brief.aspect.split_whitespace().count() <= ASPECT_WORDS_MAX && !known_focuses(brief).is_empty();
+    if named {
         format!(" for {}", brief.aspect)
+    } else {
+        String::new()
     }
 }
 
