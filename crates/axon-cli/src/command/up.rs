@@ -284,6 +284,16 @@ enum Data {
     Goes(tempfile::TempDir),
 }
 
+/// Makes the directory where there is none. One that holds nothing yet is kept out of repositories and workspaces: it may
+/// lie within the one that is asked about.
+fn prepare_data(path: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    if std::fs::read_dir(path)?.next().is_none() {
+        std::fs::write(path.join(".gitignore"), "*\n")?;
+    }
+    Ok(())
+}
+
 impl Data {
     fn choose(named: Option<&Path>, temporary: bool) -> anyhow::Result<Self> {
         let path = match named {
@@ -294,7 +304,7 @@ impl Data {
             }
             None => PathBuf::from(DATA_DEFAULT),
         };
-        std::fs::create_dir_all(&path)
+        prepare_data(&path)
             .map_err(|error| Failure::bad_input(format!("cannot use {} for data: {error}", path.display())))?;
         Ok(Self::Stays(path))
     }
@@ -311,5 +321,25 @@ impl Data {
         if let Data::Goes(dir) = self {
             eprintln!("the logs are kept in {}", dir.keep().join("logs").display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_within_a_workspace_are_no_part_of_it() {
+        let workspace = tempfile::tempdir().expect("a directory");
+        std::fs::write(workspace.path().join("a.txt"), "words\n").expect("written");
+        let data = workspace.path().join("data");
+        for _ in 0..2 {
+            prepare_data(&data).expect("made");
+            std::fs::write(data.join("stored.txt"), "words\n").expect("written");
+        }
+        prepare_data(workspace.path()).expect("there already");
+        let packed = pack(workspace.path(), &PackLimits::default()).expect("packed");
+        let files: Vec<&str> = packed.manifest.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(files, ["a.txt"]);
     }
 }
