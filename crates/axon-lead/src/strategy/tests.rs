@@ -44,6 +44,9 @@ fn each_kind_of_question_finds_its_strategy() {
         "Are there code smells in the lead crate? Find risky patterns.",
         "code_review",
     );
+    check("Which panics can src/main.rs reach?", "code_review");
+    check("What unhandled errors are in the parser?", "code_review");
+    check("What panics when I run the parser on an empty file?", "bug_investigation");
     check("Why does `parse_header` fail on empty input?", "bug_investigation");
     check(
         "Investigate the crash in the worker after a reconnect",

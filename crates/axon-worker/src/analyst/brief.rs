@@ -514,7 +514,9 @@ fn paths_of(subject: &str, named: &[String], known: &[&str]) -> Vec<String> {
         .map(str::to_owned)
         .collect();
     let (paths, _) = resolve(&meant, known);
-    if !paths.is_empty() {
+    // A file that is not there is no other one of its language.
+    let is_file = |word: &&str| word.contains('.') && axon_tools::language_of(word).kind == axon_tools::Kind::Code;
+    if !paths.is_empty() || words.iter().any(is_file) {
         return paths;
     }
     let terms: BTreeSet<String> = query_terms(subject).into_iter().collect();
@@ -578,6 +580,21 @@ mod tests {
                 frames,
                 "{named}"
             );
+        }
+    }
+
+    #[test]
+    fn a_thing_compared_is_the_file_it_names_or_those_that_bear_its_words() {
+        let known = ["src/lock_table.rs", "src/queue.rs", "docs/queue.md"];
+        for (subject, expected) in [
+            ("the lock table", &["src/lock_table.rs"][..]),
+            ("queue.rs", &["src/queue.rs"]),
+            ("queue", &["src/queue.rs"]),
+            // No other file of its language.
+            ("b.rs", &[]),
+            ("the locking of b.rs", &[]),
+        ] {
+            assert_eq!(paths_of(subject, &[], &known), expected, "{subject}");
         }
     }
 
