@@ -46,7 +46,10 @@ fn each_kind_of_question_finds_its_strategy() {
     );
     check("Which panics can src/main.rs reach?", "code_review");
     check("What unhandled errors are in the parser?", "code_review");
-    check("What panics when I run the parser on an empty file?", "bug_investigation");
+    check(
+        "What panics when I run the parser on an empty file?",
+        "bug_investigation",
+    );
     check("Why does `parse_header` fail on empty input?", "bug_investigation");
     check(
         "Investigate the crash in the worker after a reconnect",
