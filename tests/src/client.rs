@@ -8,6 +8,7 @@ use axon_protocol::{
     Answer, DeadLetter, Event, EventKind, Format, PlanRequest, Query, QueryId, QueuedTasks, Stream, TaskRequest,
     ToolCall, decode, header,
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{eventually, json_request};
@@ -105,12 +106,16 @@ pub async fn answers(bus: &Bus, id: &QueryId) -> usize {
 
 /// The events of a query, oldest first.
 pub async fn events(bus: &Bus, id: &QueryId) -> Vec<Event> {
-    let filter = bus.namespace().events_of(id);
-    let stored = bus.messages(Stream::Events, &filter, 0, MESSAGES_MAX).await;
+    read(bus, Stream::Events, &bus.namespace().events_of(id)).await
+}
+
+/// What a stream keeps under a filter, oldest first.
+async fn read<T: DeserializeOwned>(bus: &Bus, stream: Stream, filter: &str) -> Vec<T> {
+    let stored = bus.messages(stream, filter, 0, MESSAGES_MAX).await;
     stored
         .expect("the stream is read")
         .iter()
-        .map(|message| decode(&message.headers, &message.payload).expect("an event"))
+        .map(|message| decode(&message.headers, &message.payload).expect("what the stream is for"))
         .collect()
 }
 
@@ -149,13 +154,7 @@ pub async fn count(bus: &Bus, id: &QueryId, kind: EventKind) -> usize {
 
 /// What the history keeps of the tasks of a query, oldest first.
 pub async fn recorded(bus: &Bus, id: &QueryId) -> Vec<QueuedTasks> {
-    let filter = bus.namespace().history_of_query(id);
-    let stored = bus.messages(Stream::History, &filter, 0, MESSAGES_MAX).await;
-    stored
-        .expect("the stream is read")
-        .iter()
-        .map(|message| decode(&message.headers, &message.payload).expect("queued tasks"))
-        .collect()
+    read(bus, Stream::History, &bus.namespace().history_of_query(id)).await
 }
 
 /// The dead letters, oldest first.
