@@ -1,6 +1,8 @@
 //! Divides a query into inquiries: what is to be found out, each by its own template, and which needs which. Scopes come
 //! later; one inquiry may become several tasks with a scope each.
 
+use std::collections::BTreeSet;
+
 use axon_protocol::{
     Analysis, AppliedPattern, Complexity, DelegationTemplate, Query, Shape, StrategyDefinition, TemplateScope,
 };
@@ -216,13 +218,26 @@ fn of_parts<'a>(
 /// A step of one investigation is no work of its own: what leads up to another part, and what says that it goes on from one.
 fn differ_in_kind(source: &Source<'_>, text: &Text<'_>, parts: &[Part]) -> bool {
     let leads_up = |index: usize| parts.iter().any(|part| part.needs.contains(&index));
-    let differs = |part: &Part| {
+    let kind = |part: &Part| {
         let label = part.label(text);
         let analysis = analyze(&Query::new(&label), source.view, source.library.vocabulary());
-        strategy_of(source, &label, &analysis).name != source.definition.name
+        strategy_of(source, &label, &analysis).name.as_str()
     };
+    if parts.len() < 2 {
+        return false;
+    }
+    let kinds: Vec<&str> = parts.iter().map(kind).collect();
+    let own = source.definition.name.as_str();
     let alone = |index: usize| parts[index].sign.is_empty() && !leads_up(index);
-    parts.len() > 1 && (0..parts.len()).any(|index| alone(index) && differs(&parts[index]))
+    let differs = (0..parts.len()).any(|index| alone(index) && kinds[index] != own);
+    // What nothing tells the kind of is no second one.
+    let told: BTreeSet<&str> = kinds
+        .iter()
+        .copied()
+        .chain([own])
+        .filter(|name| *name != GENERAL)
+        .collect();
+    differs && told.len() > 1
 }
 
 /// A part with `the one of …` replaced by what the part before calls it: each task is read by itself.
