@@ -40,6 +40,8 @@ pub fn role_of(path: &str) -> Role {
     let any = |names: &[&str]| parts.iter().any(|part| names.contains(part));
     if any(&[
         "vendor",
+        "_vendor",
+        "vendored",
         "third_party",
         "node_modules",
         "site-packages",

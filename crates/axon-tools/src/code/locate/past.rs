@@ -1,10 +1,10 @@
-//! What the commits that led to a workspace say of a symptom: which files commits with like words changed, how often each
-//! file changed, and how lately. Pure.
+//! What the commits that led to a workspace say of a symptom: which files commits with like words changed, and how lately
+//! each file changed. Pure.
 
 use std::collections::HashMap;
 
 use super::scan::{Counter, Counts};
-use super::score::{Weighing, bm25};
+use super::score::bm25;
 use super::symptom::Symptom;
 use crate::History;
 
@@ -22,15 +22,14 @@ pub struct Past {
     pub subjects: f64,
     /// Likeness of the single commits that changed it.
     pub similar: f64,
-    /// Commits that changed it, as a logarithm.
-    pub churn: f64,
-    /// The same with newer commits counting more, and not as a logarithm.
+    /// Commits that changed it, newer ones and those that changed little else counting more.
     pub recent: f64,
 }
 
 /// What the history says of each path.
 pub fn past(history: &History, symptom: &Symptom) -> HashMap<String, Past> {
     let counter = Counter::new(symptom);
+    let weights = symptom.term_weights();
     let commits: Vec<_> = history.commits.iter().filter(|commit| !commit.merge).collect();
     let counts: Vec<Counts> = commits
         .iter()
@@ -41,19 +40,13 @@ pub fn past(history: &History, symptom: &Symptom) -> HashMap<String, Past> {
             counts
         })
         .collect();
-    let likeness = bm25(
-        &counts.iter().collect::<Vec<_>>(),
-        symptom,
-        Weighing::Weighed,
-        |counts| &counts.exact,
-    );
+    let likeness = bm25(&counts.iter().collect::<Vec<_>>(), &weights, |counts| &counts.exact);
     let mut out: HashMap<String, Past> = HashMap::new();
     let mut words: HashMap<&str, Counts> = HashMap::new();
     for (age, commit) in commits.iter().enumerate() {
         let weight = 0.5_f64.powf(age as f64 / HALF_LIFE_COMMITS);
         for change in &commit.files {
             let past = out.entry(change.path.clone()).or_default();
-            past.churn += 1.0;
             past.recent += weight / (commit.files.len() as f64).sqrt();
             if commit.files.len() <= FILES_MAX {
                 words.entry(&change.path).or_default().add(&counts[age]);
@@ -72,15 +65,11 @@ pub fn past(history: &History, symptom: &Symptom) -> HashMap<String, Past> {
     paths.sort_by(|a, b| a.0.cmp(b.0));
     let subjects = bm25(
         &paths.iter().map(|(_, counts)| counts).collect::<Vec<_>>(),
-        symptom,
-        Weighing::Weighed,
+        &weights,
         |counts| &counts.exact,
     );
     for ((path, _), subjects) in paths.iter().zip(subjects) {
         out.entry((*path).to_owned()).or_default().subjects = subjects;
-    }
-    for past in out.values_mut() {
-        past.churn = (1.0 + past.churn).ln();
     }
     out
 }

@@ -1,8 +1,8 @@
 //! Reads the files once and counts what a symptom looks for: in each file, and in each of its pieces.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use super::symptom::{Symptom, family};
+use super::symptom::Symptom;
 use crate::code::chunk::chunks;
 use crate::code::files::Files;
 use crate::code::source::{Role, role_of};
@@ -11,14 +11,16 @@ use crate::{Kind, ToolError, language_of};
 
 /// Larger files are left out: they are data or generated.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Terms the halves of a pair may be apart in a text.
+const PAIR_DISTANCE: u32 = 3;
 
 /// How often the terms of a symptom occur in a text, by their position in it, and how long the text is.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// Occurrences by term; only those that occur.
     pub exact: HashMap<usize, u32>,
-    /// Occurrences of any word of the term's family.
-    pub family: HashMap<usize, u32>,
+    /// How often the terms of a pair stand near each other, by its position; only those that do.
+    pub pairs: HashMap<usize, u32>,
     /// All terms.
     pub length: u32,
 }
@@ -60,39 +62,35 @@ pub struct Scanned {
 /// Finds the terms of a symptom in texts.
 pub struct Counter {
     exact: HashMap<String, usize>,
-    families: HashMap<String, Vec<usize>>,
+    pairs: HashMap<(usize, usize), usize>,
 }
 
 impl Counter {
     /// For the terms of a symptom.
     pub fn new(symptom: &Symptom) -> Self {
-        let mut families: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, term) in symptom.terms.iter().enumerate() {
-            if let Some(family) = family(&term.text) {
-                families.entry(family.to_owned()).or_default().push(index);
-            }
-        }
         let exact = symptom.terms.iter().enumerate();
+        let pairs = symptom.pairs.iter().enumerate();
         Self {
             exact: exact.map(|(index, term)| (term.text.clone(), index)).collect(),
-            families,
+            pairs: pairs.map(|(index, pair)| (*pair, index)).collect(),
         }
     }
 
     /// Adds what a text holds.
     pub fn count(&self, text: &str, counts: &mut Counts) {
+        let mut near: VecDeque<(usize, u32)> = VecDeque::new();
         for_each_term(text, |term| {
             counts.length += 1;
-            if let Some(index) = self.exact.get(&term) {
-                *counts.exact.entry(*index).or_default() += 1;
+            let Some(index) = self.exact.get(&term) else { return };
+            *counts.exact.entry(*index).or_default() += 1;
+            let here = counts.length;
+            near.retain(|(_, at)| here - at <= PAIR_DISTANCE);
+            for (other, _) in &near {
+                if let Some(pair) = self.pairs.get(&(*other.min(index), *other.max(index))) {
+                    *counts.pairs.entry(*pair).or_default() += 1;
+                }
             }
-            for index in family(&term)
-                .and_then(|family| self.families.get(family))
-                .into_iter()
-                .flatten()
-            {
-                *counts.family.entry(*index).or_default() += 1;
-            }
+            near.push_back((*index, here));
         });
     }
 }
@@ -104,8 +102,8 @@ impl Counts {
         for (index, count) in &other.exact {
             *self.exact.entry(*index).or_default() += count;
         }
-        for (index, count) in &other.family {
-            *self.family.entry(*index).or_default() += count;
+        for (index, count) in &other.pairs {
+            *self.pairs.entry(*index).or_default() += count;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the description of a symptom gives to look for: weighted terms, names of code, lines of stack traces, messages.
 //! Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -16,8 +16,8 @@ const FRAMES_MAX: usize = 24;
 const QUOTES_MAX: usize = 4;
 /// Bytes of a description that are read.
 const TEXT_BYTES_MAX: usize = 32 * 1024;
-/// Letters by which words of one family are told: `serialize`, `serializer` and `serialization`.
-pub const FAMILY_CHARS: usize = 6;
+/// How far apart the terms of a pair may be in a description, in words that carry meaning.
+const PAIR_TERMS: usize = 2;
 
 /// What a term below the first line is worth: a title says more than a report.
 const BODY_WEIGHT: f64 = 0.6;
@@ -63,6 +63,8 @@ pub struct Symptom {
     pub innermost_last: bool,
     /// Quoted texts of several words, in small letters.
     pub quotes: Vec<String>,
+    /// Terms that stand beside each other in the description, by their positions, the smaller first.
+    pub pairs: Vec<(usize, usize)>,
 }
 
 static NOISE: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -104,17 +106,26 @@ impl Symptom {
             .find('\n')
             .map_or(plain.len(), |end| end + plain.len() - plain.trim_start().len());
         for (part, weight) in [(&plain[..title_end], 1.0), (&plain[title_end..], BODY_WEIGHT)] {
-            for word in part
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .map(|word| word.trim_matches('_'))
-            {
+            for word in words(part) {
                 symptom.add_word(word, weight, &marked, &mut terms);
             }
         }
         let mut ordered: Vec<(usize, Term)> = terms.into_values().collect();
         ordered.sort_by_key(|(at, _)| *at);
         symptom.terms = ordered.into_iter().map(|(_, term)| term).take(TERMS_MAX).collect();
+        symptom.pairs = pairs(&plain, &symptom.terms);
         symptom
+    }
+
+    /// What each term is worth, by its position.
+    pub fn term_weights(&self) -> Vec<f64> {
+        self.terms.iter().map(|term| term.weight).collect()
+    }
+
+    /// What each pair is worth: no more than the weaker of its terms.
+    pub fn pair_weights(&self) -> Vec<f64> {
+        let weight = |(a, b): &(usize, usize)| f64::min(self.terms[*a].weight, self.terms[*b].weight);
+        self.pairs.iter().map(weight).collect()
     }
 
     fn add_word(&mut self, word: &str, weight: f64, marked: &[String], terms: &mut BTreeMap<String, (usize, Term)>) {
@@ -150,6 +161,35 @@ impl Symptom {
             add(stem(&small), part, if weak { weight * WEAK_WEIGHT } else { weight });
         }
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(|word| word.trim_matches('_'))
+}
+
+/// The terms that stand beside each other, each pair once. Words that carry no meaning do not come between them.
+fn pairs(text: &str, terms: &[Term]) -> Vec<(usize, usize)> {
+    let positions: HashMap<&str, usize> = terms
+        .iter()
+        .enumerate()
+        .map(|(at, term)| (term.text.as_str(), at))
+        .collect();
+    let sequence: Vec<usize> = words(text)
+        .filter(|word| !is_empty_word(word))
+        .flat_map(split_identifier)
+        .filter_map(|part| positions.get(stem(&part.to_lowercase()).as_str()).copied())
+        .collect();
+    let mut out: Vec<(usize, usize)> = Vec::new();
+    for (place, at) in sequence.iter().enumerate() {
+        for before in &sequence[place.saturating_sub(PAIR_TERMS)..place] {
+            let pair = (*before.min(at), *before.max(at));
+            if pair.0 != pair.1 && !out.contains(&pair) {
+                out.push(pair);
+            }
+        }
+    }
+    out
 }
 
 /// Whether a word can only be a name of code.
@@ -192,11 +232,6 @@ fn quotes(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The family of a term: its first letters; `None` where it is too short to have relatives.
-pub fn family(term: &str) -> Option<&str> {
-    (term.is_ascii() && term.len() >= FAMILY_CHARS && !term.contains('_')).then(|| &term[..FAMILY_CHARS])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,14 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn words_of_one_family_meet() {
-        for (word, expected) in [
-            ("serialization", Some("serial")),
-            ("seri", None),
-            ("a_b_c_d_e", None),
-            ("größer1", None),
+    fn words_beside_each_other_are_pairs_whatever_little_words_stand_between() {
+        for (text, expected) in [
+            ("size of the chunk", vec!["size chunk"]),
+            ("chunk_size, chunk size", vec!["chunk size"]),
+            (
+                "a leader loses its lease",
+                vec!["leader loses", "leader lease", "loses lease"],
+            ),
+            ("one", vec![]),
         ] {
-            assert_eq!(family(word), expected, "{word}");
+            let symptom = Symptom::read(text);
+            let word = |at: usize| symptom.terms[at].word.as_str();
+            let pairs: Vec<String> = symptom
+                .pairs
+                .iter()
+                .map(|(a, b)| format!("{} {}", word(*a), word(*b)))
+                .collect();
+            assert_eq!(pairs, expected, "{text}");
+            assert_eq!(symptom.pair_weights().len(), pairs.len());
         }
     }
 }

@@ -45,6 +45,15 @@ fn repository() -> (Arc<Workspace>, Made) {
         "src/queue.rs",
         "// A frame, a window, a lease: words that others are about. frame window lease header\n",
     );
+    // The same words in two files; beside each other in the second one alone.
+    add(
+        "src/cache.rs",
+        "// A token of one peer serves long; many things grew stale; none has expiry.\n",
+    );
+    add(
+        "src/login.rs",
+        "// A stale token expiry serves one peer for long, and many other things of many kinds that grew meanwhile.\n",
+    );
     files.push((
         "tests/codec.rs".to_owned(),
         "#[test]\nfn decode_frame_is_longer_than_the_window() { decode_frame(b\"lease\"); }\n".to_owned(),
@@ -107,6 +116,7 @@ async fn each_kind_of_sign_leads_to_its_file_and_function() {
             "socket_2",
         ),
         ("config is read wrongly", "src/config.rs", ""),
+        ("stale token expiry", "src/login.rs", ""),
         // No word of the code says so: only earlier commits do.
         ("a zombie is left behind", "src/worker.rs", ""),
     ] {
