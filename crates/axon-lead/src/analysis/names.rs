@@ -263,7 +263,14 @@ fn share_head(things: &mut [String]) {
         return;
     };
     let shared = is_plain(first) && head.rsplit(' ').next().is_some_and(is_plural);
-    if shared && others.iter().all(|thing| is_plain(thing) && !is_plural(thing)) {
+    // `file based` wants a noun; `clock algorithm` has one.
+    let is_attribute = |thing: &str| match thing.split_once(' ') {
+        None => is_plain(thing) && !is_plural(thing),
+        Some((noun, ending)) => {
+            is_plain(noun) && is_plain(ending) && ["ed", "ing"].iter().any(|end| ending.ends_with(end))
+        }
+    };
+    if shared && others.iter().all(|thing| is_attribute(thing)) {
         for thing in others {
             *thing = format!("{thing} {head}");
         }
@@ -334,6 +341,16 @@ mod tests {
             "Compare the LRU cache and the clock cache in docs/",
             true,
             &["LRU cache", "clock cache"],
+        );
+        check_subjects(
+            "Compare the file based and the database cache backends",
+            true,
+            &["file based cache backends", "database cache backends"],
+        );
+        check_subjects(
+            "Compare the clock algorithm and random policies",
+            true,
+            &["clock algorithm", "random policies"],
         );
         check_subjects("Compare the two cache designs in docs/", true, &[]);
         check_subjects("Redis vs. Memcached for sessions", true, &["Redis", "Memcached"]);

@@ -20,7 +20,7 @@ pub use named::{all_absent, figures, nowhere, plan_named, write_absent};
 use named::{asks_for_uses, plan_occurrences, write_occurrences, write_uses_of};
 use report::{is_about_absent_names_alone, write_constants, write_quotes, write_subject, write_uses};
 pub use report::{write_defined, write_ranked};
-use structure::{parts, write_structure};
+use structure::{is_overview, parts, write_structure};
 
 /// Globs of texts for people.
 pub const DOCS_ONLY: &[&str] = &["*.md", "*.markdown", "*.rst", "*.txt", "*.adoc", "README*"];
@@ -123,11 +123,13 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
             calls.extend([docs, code]);
         }
         Side::Structure => {
-            calls.push(call(
-                "list",
-                "code.list",
-                json!({"paths": brief.paths, "max_results": 1_500}),
-            ));
+            if is_overview(brief) {
+                calls.push(call(
+                    "list",
+                    "code.list",
+                    json!({"paths": brief.paths, "max_results": 1_500}),
+                ));
+            }
             calls.push(call("files", "code.rank", json!({"query": question, "unit": "file", "paths": brief.paths, "roles": ["library", "entry"], "max_results": 20})));
             calls.push(docs);
         }

@@ -1,11 +1,13 @@
 //! Runs a playbook within the boundaries of a task: two rounds of calls, then the findings. What is known when the task is
 //! stopped is reported all the same.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axon_protocol::{Finding, RunStatistics, Task, TaskStatus, ToolCall, Usage};
 use axon_tools::{CallContext, CallOutcome, CallStatus, Executor, ToolEvent, Workspace, allowed};
+use tracing::debug;
 
 use super::{Brief, Conclusion, Results, conclude, follow_up, plan_calls};
 
@@ -198,7 +200,15 @@ impl Work<'_> {
         let usable = |call: &ToolCall| {
             allowed(&call.tool_name, &delegation.allowed_tools) && toolbox.get(&call.tool_name).is_some()
         };
-        let mut kept: Vec<ToolCall> = calls.into_iter().filter(usable).collect();
+        let (mut kept, left_out): (Vec<ToolCall>, Vec<ToolCall>) = calls.into_iter().partition(usable);
+        if !left_out.is_empty() {
+            let tools: BTreeSet<&str> = left_out.iter().map(|call| call.tool_name.as_str()).collect();
+            debug!(
+                aspect = delegation.aspect,
+                ?tools,
+                "the task may not use every tool that would help"
+            );
+        }
         kept.truncate(delegation.boundaries.max_tool_calls.saturating_sub(self.usage));
         kept
     }

@@ -7,7 +7,7 @@ mod untested;
 mod weak;
 
 use axon_protocol::ToolCall;
-use axon_tools::Workspace;
+use axon_tools::{Kind, Workspace, language_of};
 use serde_json::json;
 
 use super::brief::call;
@@ -133,13 +133,17 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         ));
     }
     if all || side == Side::Weak {
-        // Tests may stand beside what the query names: all of the scope is looked at.
+        let paths = if all { own_files(brief) } else { &[] };
         calls.push(call(
             "rules",
             "code.rules",
-            json!({"aspects": ["tests"], "max_results": 100}),
+            json!({"aspects": ["tests"], "paths": paths, "max_results": 100}),
         ));
-        calls.push(call("inventory", "code.tests", json!({"max_results": 50})));
+        calls.push(call(
+            "inventory",
+            "code.tests",
+            json!({"paths": paths, "max_results": 50}),
+        ));
     }
     if all || side == Side::Errors {
         calls.extend(errors::plan(brief));
@@ -155,6 +159,13 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         }
     }
     calls
+}
+
+/// Where weak tests are looked for when nothing else is said: of files that the query names, only what stands in them is its
+/// business. Beside a directory there may be tests of it anywhere: all of the scope is looked at.
+fn own_files(brief: &Brief) -> &[String] {
+    let are_files = brief.paths.iter().all(|path| language_of(path).kind == Kind::Code);
+    if are_files { &brief.paths } else { &[] }
 }
 
 /// The second round: whether tests name the errors that were found.

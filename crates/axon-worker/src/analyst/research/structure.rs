@@ -14,6 +14,12 @@ use crate::analyst::{Brief, Results};
 /// Files a description of the structure names.
 const PARTS_MAX: usize = 5;
 
+/// Whether the scope as a whole is described: where the question is about nothing in particular, or names the part it means.
+/// Of a single matter the size of everything else says nothing.
+pub fn is_overview(brief: &Brief) -> bool {
+    brief.topic().is_empty() || !brief.paths.is_empty()
+}
+
 /// The files a description of the structure names: those the question is about, or those that stand for a part.
 pub fn parts(brief: &Brief, results: &Results) -> Vec<String> {
     let list = results.get::<ListResult>("list").unwrap_or_default();
@@ -42,7 +48,7 @@ pub fn parts(brief: &Brief, results: &Results) -> Vec<String> {
                 .map(|file| file.path.clone()),
         );
     }
-    if files.len() < 2 {
+    if files.len() < 2 && is_overview(brief) {
         // The heads of the largest directories.
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
         for file in list.results.iter().filter(|file| code(&file.path)) {
@@ -72,7 +78,8 @@ fn directory(path: &str) -> String {
 }
 
 pub fn write_structure(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
-    if let Some(list) = results.get::<ListResult>("list").filter(|list| list.files > 0) {
+    let list = results.get::<ListResult>("list");
+    if let Some(list) = list.filter(|list| list.files > 0) {
         let mut languages: Vec<(&String, &u64)> = list.languages.iter().filter(|(_, lines)| **lines > 0).collect();
         languages.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let shown: Vec<String> = languages
