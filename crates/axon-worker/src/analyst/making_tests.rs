@@ -99,6 +99,32 @@ async fn weak_tests_are_found() {
 }
 
 #[tokio::test]
+async fn what_one_file_lacks_is_answered_without_the_weak_tests_of_all() {
+    let outcome = run("testing", "testing", "Which tests are missing for src/compact.rs?").await;
+    with(&outcome, "`compact` appears in no test");
+    let claims = claims(&outcome.findings);
+    assert!(!claims.iter().any(|claim| claim.contains("fixed time")), "{claims:?}");
+    // What was not looked at is not said to be clean.
+    assert!(
+        !outcome.notes.iter().any(|note| note.contains("fixed time")),
+        "{:?}",
+        outcome.notes
+    );
+}
+
+#[tokio::test]
+async fn the_structure_around_one_matter_leaves_out_what_plays_no_role_in_it() {
+    let outcome = run("research", "structure", "How is the record of a day read?").await;
+    with(&outcome, "`src/store.rs`");
+    let claims = claims(&outcome.findings);
+    assert!(!claims.iter().any(|claim| claim.contains("files with")), "{claims:?}");
+    with(
+        &run("research", "structure", "Give an overview of the architecture").await,
+        "files with",
+    );
+}
+
+#[tokio::test]
 async fn tests_that_are_asked_for_are_prepared_and_said_not_to_be_written() {
     let outcome = run("testing", "testing", "Write unit tests for keeping a record").await;
     assert!(

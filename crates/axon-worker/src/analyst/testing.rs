@@ -133,7 +133,7 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         ));
     }
     if all || side == Side::Weak {
-        let paths = if all { own_files(brief) } else { &[] };
+        let paths = looked_at(brief, side);
         calls.push(call(
             "rules",
             "code.rules",
@@ -161,11 +161,15 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
     calls
 }
 
-/// Where weak tests are looked for when nothing else is said: of files that the query names, only what stands in them is its
-/// business. Beside a directory there may be tests of it anywhere: all of the scope is looked at.
-fn own_files(brief: &Brief) -> &[String] {
+/// Where weak tests are looked for. Beside a directory there may be tests of it anywhere: all of the scope is looked at. Of
+/// files that the query names, only what stands in them is its business, unless it asks for weak tests.
+fn looked_at(brief: &Brief, side: Side) -> &[String] {
     let are_files = brief.paths.iter().all(|path| language_of(path).kind == Kind::Code);
-    if are_files { &brief.paths } else { &[] }
+    if side == Side::Everything && are_files {
+        &brief.paths
+    } else {
+        &[]
+    }
 }
 
 /// The second round: whether tests name the errors that were found.
@@ -210,7 +214,7 @@ fn write_weak(writer: &mut Writer<'_>, brief: &Brief, results: &Results, max: us
     let before = writer.len();
     write_matches(writer, brief, results, max);
     weak::write_inventory(writer, results, max);
-    if writer.len() == before {
+    if writer.len() == before && looked_at(brief, side(brief)).is_empty() {
         writer.note("No test of the scope sleeps for a fixed time, is switched off or asserts nothing, as far as the rules can tell.");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axon_protocol::{Evidence, Finding, Level, Polarity, Task, TaskStatus};
-use axon_tools::{CallContext, Config, Executor, Toolbox, Workspace, in_scope, verify};
+use axon_tools::{CallContext, Config, Executor, Toolbox, Workspace, allowed, in_scope, verify};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
@@ -516,20 +516,34 @@ const STRATEGIES: &[&str] = &[
 #[tokio::test]
 async fn every_template_allows_the_tools_that_its_playbook_needs() {
     let bench = Bench::new();
+    let mut left_out = BTreeSet::new();
     for text in STRATEGIES {
         let strategy: axon_protocol::StrategyDefinition = toml::from_str(text).expect("a strategy");
         for template in &strategy.templates {
-            let task = task(
-                &strategy.name,
-                &template.aspect,
+            for query in [
                 "Why are the settings of a user lost?",
-                |task| {
+                "How does `load_settings` read them?",
+            ] {
+                let task = task(&strategy.name, &template.aspect, query, |task| {
                     task["delegation"]["allowed_tools"] = json!(template.allowed_tools);
-                },
-            );
-            let investigation = bench.run(&task).await;
-            let what = format!("{}, {}: {:?}", strategy.name, template.aspect, investigation.reason);
-            assert_eq!(investigation.status, TaskStatus::Complete, "{what}");
+                });
+                let what = format!("{}, {}, {query}", strategy.name, template.aspect);
+                for call in plan_calls(&Brief::of(&task, &bench.workspace)) {
+                    // Relevance only orders what the other calls find.
+                    let orders = call.tool_id.starts_with("relevan");
+                    if !orders && !allowed(&call.tool_name, &template.allowed_tools) {
+                        left_out.insert(format!("{what}: {} for `{}`", call.tool_name, call.tool_id));
+                    }
+                }
+                let investigation = bench.run(&task).await;
+                assert_eq!(
+                    investigation.status,
+                    TaskStatus::Complete,
+                    "{what}: {:?}",
+                    investigation.reason
+                );
+            }
         }
     }
+    assert!(left_out.is_empty(), "{left_out:#?}");
 }

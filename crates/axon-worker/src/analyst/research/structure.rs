@@ -14,10 +14,31 @@ use crate::analyst::{Brief, Results};
 /// Files a description of the structure names.
 const PARTS_MAX: usize = 5;
 
-/// Whether the scope as a whole is described: where the question is about nothing in particular, or names the part it means.
-/// Of a single matter the size of everything else says nothing.
+/// Words by which a description of the whole is asked for.
+const WHOLE: &[&str] = &[
+    "architecture",
+    "codebase",
+    "crates",
+    "layers",
+    "layout",
+    "modules",
+    "organised",
+    "organized",
+    "overview",
+    "packages",
+    "project",
+    "repository",
+    "structure",
+    "structured",
+    "workspace",
+];
+
+/// Whether the scope as a whole is described: where the question says so, is about nothing in particular, or names the part
+/// it means. Of a single matter the size of everything else says nothing.
 pub fn is_overview(brief: &Brief) -> bool {
-    brief.topic().is_empty() || !brief.paths.is_empty()
+    let query = brief.query.to_lowercase();
+    let mut words = query.split(|c: char| !c.is_alphanumeric());
+    brief.topic().is_empty() || !brief.paths.is_empty() || words.any(|word| WHOLE.contains(&word))
 }
 
 /// The files a description of the structure names: those the question is about, or those that stand for a part.
