@@ -165,6 +165,13 @@ const EMPTY_WORDS: &[&str] = &[
     "code",
 ];
 
+/// The words of a text in order; identifiers whole.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(|word| word.trim_matches('_'))
+        .filter(|word| !word.is_empty())
+}
+
 /// The terms of a text in order, repeats included: every word as a whole and, where it is made of several, its parts.
 pub fn terms(text: &str) -> Vec<String> {
     let mut out = Vec::new();
@@ -174,11 +181,7 @@ pub fn terms(text: &str) -> Vec<String> {
 
 /// Calls `found` with each term of a text, in order.
 pub fn for_each_term(text: &str, mut found: impl FnMut(String)) {
-    for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-        let word = word.trim_matches('_');
-        if word.is_empty() {
-            continue;
-        }
+    for word in words(text) {
         let parts = split_identifier(word);
         if parts.len() > 1 {
             found(cut(word.to_lowercase()));
@@ -218,13 +221,7 @@ pub fn query_words(text: &str) -> Vec<(String, String)> {
             out.push((term, word.to_lowercase()));
         }
     };
-    for word in text
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .map(|word| word.trim_matches('_'))
-    {
-        if word.is_empty() || is_empty_word(word) {
-            continue;
-        }
+    for word in words(text).filter(|word| !is_empty_word(word)) {
         let parts = split_identifier(word);
         if parts.len() > 1 {
             add(cut(word.to_lowercase()), word);

@@ -133,7 +133,7 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
         ));
     }
     if all || side == Side::Weak {
-        let paths = looked_at(brief, side);
+        let paths = looked_at(brief);
         calls.push(call(
             "rules",
             "code.rules",
@@ -163,9 +163,9 @@ pub fn plan(brief: &Brief) -> Vec<ToolCall> {
 
 /// Where weak tests are looked for. Beside a directory there may be tests of it anywhere: all of the scope is looked at. Of
 /// files that the query names, only what stands in them is its business, unless it asks for weak tests.
-fn looked_at(brief: &Brief, side: Side) -> &[String] {
+fn looked_at(brief: &Brief) -> &[String] {
     let are_files = brief.paths.iter().all(|path| language_of(path).kind == Kind::Code);
-    if side == Side::Everything && are_files {
+    if side(brief) == Side::Everything && are_files {
         &brief.paths
     } else {
         &[]
@@ -214,7 +214,7 @@ fn write_weak(writer: &mut Writer<'_>, brief: &Brief, results: &Results, max: us
     let before = writer.len();
     write_matches(writer, brief, results, max);
     weak::write_inventory(writer, results, max);
-    if writer.len() == before && looked_at(brief, side(brief)).is_empty() {
+    if writer.len() == before && looked_at(brief).is_empty() {
         writer.note("No test of the scope sleeps for a fixed time, is switched off or asserts nothing, as far as the rules can tell.");
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the files once and counts what a symptom looks for: in each file, and in each of its pieces.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::symptom::Symptom;
 use crate::code::chunk::chunks;
@@ -78,7 +78,7 @@ impl Counter {
 
     /// Adds what a text holds.
     pub fn count(&self, text: &str, counts: &mut Counts) {
-        let mut near: VecDeque<(usize, u32)> = VecDeque::new();
+        let mut near: Vec<(usize, u32)> = Vec::new();
         for_each_term(text, |term| {
             counts.length += 1;
             let Some(index) = self.exact.get(&term) else { return };
@@ -90,7 +90,7 @@ impl Counter {
                     *counts.pairs.entry(*pair).or_default() += 1;
                 }
             }
-            near.push_back((*index, here));
+            near.push((*index, here));
         });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::code::terms::{is_empty_word, split_identifier, stem};
+use crate::code::terms::{is_empty_word, split_identifier, stem, words};
 
 /// Most terms that are looked for.
 const TERMS_MAX: usize = 96;
@@ -161,11 +161,6 @@ impl Symptom {
             add(stem(&small), part, if weak { weight * WEAK_WEIGHT } else { weight });
         }
     }
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .map(|word| word.trim_matches('_'))
 }
 
 /// The terms that stand beside each other, each pair once. Words that carry no meaning do not come between them.

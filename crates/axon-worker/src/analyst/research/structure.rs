@@ -69,8 +69,8 @@ pub fn parts(brief: &Brief, results: &Results) -> Vec<String> {
                 .map(|file| file.path.clone()),
         );
     }
-    if files.len() < 2 && is_overview(brief) {
-        // The heads of the largest directories.
+    if files.len() < 2 {
+        // The heads of the largest directories; only an overview lists them.
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
         for file in list.results.iter().filter(|file| code(&file.path)) {
             *sizes.entry(directory(&file.path)).or_default() += u64::from(file.lines);
@@ -99,8 +99,7 @@ fn directory(path: &str) -> String {
 }
 
 pub fn write_structure(writer: &mut Writer<'_>, brief: &Brief, results: &Results) {
-    let list = results.get::<ListResult>("list");
-    if let Some(list) = list.filter(|list| list.files > 0) {
+    if let Some(list) = results.get::<ListResult>("list").filter(|list| list.files > 0) {
         let mut languages: Vec<(&String, &u64)> = list.languages.iter().filter(|(_, lines)| **lines > 0).collect();
         languages.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let shown: Vec<String> = languages
