@@ -108,6 +108,23 @@ async fn the_topology_is_declared_by_any_number_of_processes_at_once() {
 }
 
 #[tokio::test]
+async fn only_what_informs_is_acknowledged_before_it_is_written() {
+    let (_bed, bus) = Bed::new().await;
+    let version = bus.server_version();
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let knows = (numbers.next(), numbers.next()) >= (Some(2), Some(12));
+    for kind in Stream::ALL {
+        let name = bus.namespace().stream(kind);
+        let info = json_request(&bus, &format!("STREAM.INFO.{name}"), Value::Null)
+            .await
+            .expect("info");
+        let later = info["config"]["persist_mode"] == "async";
+        let informs = matches!(kind, Stream::Events | Stream::History);
+        assert_eq!(later, informs && knows, "{name} of nats-server {version}");
+    }
+}
+
+#[tokio::test]
 async fn what_stands_otherwise_is_told_and_left() {
     let (_bed, bus) = Bed::new().await;
     let name = bus.namespace().stream(Stream::Dead);

@@ -121,10 +121,17 @@ fn stream_config(config: &Config, kind: Stream, now_ms: u64) -> stream::Config {
         num_replicas: config.replicas,
         allow_direct: !work,
         republish: republish(config, kind),
+        persist_mode: written_later(config, kind).then_some(stream::PersistenceMode::Async),
         // A recreated stream must never repeat a sequence, because a query's id is made of it.
         first_sequence: (kind == Stream::Queries).then_some(now_ms),
         ..Default::default()
     }
+}
+
+/// Whether the server acknowledges a message before it writes it to the file. A server that is killed may then lose the
+/// last moments of what only informs, and nothing else. Servers before 2.12 ignore the setting, and refuse it nowhere.
+fn written_later(config: &Config, kind: Stream) -> bool {
+    config.replicas <= 1 && matches!(kind, Stream::Events | Stream::History)
 }
 
 fn republish(config: &Config, kind: Stream) -> Option<stream::Republish> {
@@ -513,6 +520,7 @@ mod tests {
                 Stream::Events | Stream::Advisories | Stream::History | Stream::Episodes
             );
             assert_eq!(declared.discard == stream::DiscardPolicy::Old, informs, "{kind:?}");
+            assert!(declared.persist_mode.is_none() || informs, "{kind:?}");
             assert!(declared.max_bytes > 0, "{kind:?} is bounded");
         }
         let results = stream_config(&config, Stream::Results, 1);
