@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Config, Error, Fenced, INLINE_BYTES_MAX, Message};
-use axon_protocol::{Band, Capability, Format, ObjectBucket, QueryId, QueuedTasks, Route, Stream, TaskId, header};
+use axon_protocol::{
+    Band, Capability, EventKind, Format, ObjectBucket, QueryId, QueuedTasks, Route, Stream, TaskId, header,
+};
 use axon_tests::client::recorded;
 use axon_tests::{Bed, Proxy, eventually, eventually_true, json_request, shared};
 use futures::future::join_all;
@@ -297,6 +299,32 @@ async fn what_was_accepted_and_only_that_is_republished() {
         .expect("in time")
         .expect("connected");
     assert!(last.subject().ends_with(".t4"), "{}", last.subject());
+}
+
+#[tokio::test]
+async fn a_plain_message_has_no_headers_and_is_read_all_the_same() {
+    let (_bed, bus) = Bed::new().await;
+    let value = json!({ "by": "anybody" });
+    let subject = bus.namespace().event(&query("q1"), EventKind::Progress);
+    let mut heard = bus.subscribe(subject.as_str()).await.expect("subscribed");
+    let event = Message::plain(subject, &value).expect("encodes");
+    bus.announce(&event).await.expect("sent");
+    bus.publish(event).await.expect("stored");
+    for _ in 0..2 {
+        let delivery = tokio::time::timeout(SOON, heard.next()).await.expect("in time");
+        let delivery = delivery.expect("connected");
+        assert!(delivery.headers().is_empty(), "{:?}", delivery.headers());
+        assert_eq!(delivery.decode::<Value>().await.expect("decodes"), value);
+    }
+
+    let subject = bus.namespace().result(&query("q1"), &task_id("t1"));
+    let result = Message::plain(subject.as_str(), &value).expect("encodes");
+    let fenced = bus.publish_fenced(result, soon()).await.expect("published");
+    assert!(matches!(fenced, Fenced::Won { .. }), "{fenced:?}");
+    let stored = bus.last(Stream::Results, &subject).await.expect("reads");
+    let stored = stored.expect("is there");
+    assert!(!stored.headers.contains_key(header::SCHEMA), "{:?}", stored.headers);
+    assert_eq!(bus.decode_stored::<Value>(&stored).await.expect("decodes"), value);
 }
 
 #[tokio::test]

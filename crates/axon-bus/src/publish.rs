@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use axon_protocol::{Format, Headers, ObjectBucket, SCHEMA_MAJOR, encode, header};
+use axon_protocol::{Format, Headers, ObjectBucket, SCHEMA_MAJOR, SCHEMA_MAJOR_UNTOLD, encode, header};
 use axon_service::{RetryPolicy, retry_delay};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -43,6 +43,27 @@ impl Message {
             headers,
             payload: encode(format, value)?.into(),
         })
+    }
+
+    /// Encodes a value as what a message without headers is: MessagePack of the first version. For what a fleet writes most,
+    /// because the server searches the headers of each message that it stores or passes on.
+    pub fn plain<T: Serialize>(subject: impl Into<String>, value: &T) -> Result<Self, Error> {
+        const {
+            assert!(
+                SCHEMA_MAJOR == SCHEMA_MAJOR_UNTOLD,
+                "a plain message has to tell its version"
+            )
+        }
+        Ok(Self {
+            subject: subject.into(),
+            headers: Headers::new(),
+            payload: encode(Format::Msgpack, value)?.into(),
+        })
+    }
+
+    /// Whether it travels as it is, and not by reference.
+    pub(crate) fn is_small(&self) -> bool {
+        self.payload.len() <= INLINE_BYTES_MAX
     }
 
     /// Sets a header.
@@ -106,12 +127,14 @@ impl Bus {
         self.connected(&message.subject).await?;
         self.with_breaker(|breaker| breaker.admit(Instant::now()))
             .map_err(|retry_in| Error::BreakerOpen { retry_in })?;
-        let headers = to_header_map(&message.headers);
-        let sent = self
-            .inner
-            .js
-            .publish_with_headers(message.subject.clone(), headers, message.payload.clone())
-            .await;
+        let (js, subject, payload) = (&self.inner.js, message.subject.clone(), message.payload.clone());
+        let sent = match message.headers.is_empty() {
+            true => js.publish(subject, payload).await,
+            false => {
+                let headers = to_header_map(&message.headers);
+                js.publish_with_headers(subject, headers, payload).await
+            }
+        };
         let outcome = match sent {
             Ok(ack) => ack.await,
             Err(error) => Err(error),
@@ -189,12 +212,15 @@ impl Bus {
 
     /// Publishes without waiting for anything: for events and control, where a loss is harmless.
     pub async fn announce(&self, message: &Message) -> Result<(), Error> {
-        let headers = to_header_map(&message.headers);
-        self.inner
-            .client
-            .publish_with_headers(message.subject.clone(), headers, message.payload.clone())
-            .await
-            .map_err(|error| Error::server(format!("publishing to `{}`", message.subject), error))
+        let (client, subject, payload) = (&self.inner.client, message.subject.clone(), message.payload.clone());
+        let sent = match message.headers.is_empty() {
+            true => client.publish(subject, payload).await,
+            false => {
+                let headers = to_header_map(&message.headers);
+                client.publish_with_headers(subject, headers, payload).await
+            }
+        };
+        sent.map_err(|error| Error::server(format!("publishing to `{}`", message.subject), error))
     }
 
     /// Subscribes to a subject. What is published by this process afterwards is seen.
@@ -234,7 +260,7 @@ impl Bus {
     }
 
     pub(crate) async fn by_reference(&self, message: Message) -> Result<Message, Error> {
-        if message.payload.len() <= INLINE_BYTES_MAX {
+        if message.is_small() {
             return Ok(message);
         }
         // Boxed, because the future of every publish would otherwise carry the space of this rare case.
@@ -247,7 +273,7 @@ impl Bus {
     }
 
     pub(crate) async fn by_reference_until(&self, message: Message, until: Instant) -> Result<Message, Error> {
-        if message.payload.len() <= INLINE_BYTES_MAX {
+        if message.is_small() {
             return Ok(message);
         }
         let mut attempt = 0;

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use axon_protocol::{Format, QueryId, QueuedTask, QueuedTasks};
+use axon_protocol::{QueryId, QueuedTask, QueuedTasks};
 use futures::StreamExt as _;
 use tracing::debug;
 
@@ -16,11 +16,13 @@ const IN_FLIGHT: usize = 256;
 impl Bus {
     /// Publishes tasks of one query as [`Bus::publish`] does. The outcomes are in the order of the tasks.
     pub async fn queue(&self, query: &QueryId, tasks: Vec<Message>) -> Vec<Result<Published, Error>> {
-        let tasks: Vec<Result<Message, Error>> = futures::stream::iter(tasks)
-            .map(|task| self.by_reference(task))
-            .buffered(IN_FLIGHT)
-            .collect()
-            .await;
+        let tasks: Vec<Result<Message, Error>> = match tasks.iter().all(Message::is_small) {
+            true => tasks.into_iter().map(Ok).collect(),
+            false => {
+                let stored = futures::stream::iter(tasks).map(|task| self.by_reference(task));
+                stored.buffered(IN_FLIGHT).collect().await
+            }
+        };
         self.record(query, tasks.iter().flatten()).await;
         futures::stream::iter(tasks)
             .map(|task| async move {
@@ -42,8 +44,8 @@ impl Bus {
     }
 
     /// Writes to the history what is about to be queued. It is sent before the tasks on the same connection, so that no
-    /// task is queued of which the history has not heard, whoever dies in between; one that is refused is told all the same.
-    /// Like an event, it waits for no acknowledgement: the history informs.
+    /// task is queued of which the history has not heard, whichever client dies in between; one that is refused is told all
+    /// the same. Like an event, it waits for no acknowledgement: the history informs.
     async fn record<'m>(&self, query: &QueryId, tasks: impl IntoIterator<Item = &'m Message>) {
         // What is given to the client without a connection is sent when it is back, which these tasks may not be.
         if !self.inner.config.persist_to_episodic || !self.inner.state.borrow().connected {
@@ -51,7 +53,7 @@ impl Bus {
         }
         for record in records(tasks) {
             let subject = self.namespace().history_of_query(query);
-            let sent = match Message::new(subject, Format::Msgpack, &record) {
+            let sent = match Message::plain(subject, &record) {
                 Ok(message) => self.announce(&message).await,
                 Err(error) => Err(error),
             };

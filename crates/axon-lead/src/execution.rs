@@ -329,9 +329,7 @@ impl Run {
             .bus
             .namespace()
             .task(&route, band, &self.plan.query_id, &name);
-        let mut message = Message::new(subject, Format::Msgpack, &task)?;
-        // The history keeps each task with its headers, and these two say what holds without them.
-        message.headers.remove(header::CONTENT_TYPE);
+        let mut message = Message::plain(subject, &task)?;
         if attempt > 1 {
             message = message.with(header::TRY, attempt.to_string());
         }
@@ -465,7 +463,7 @@ impl Run {
             )
             .await;
         let subject = self.context.bus.namespace().synthesis(&self.plan.query_id);
-        let published = match Message::new(subject, Format::Msgpack, &request) {
+        let published = match Message::plain(subject, &request) {
             Ok(message) => self
                 .context
                 .bus

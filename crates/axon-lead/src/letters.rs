@@ -191,7 +191,7 @@ async fn retry(bus: &Bus, delivery: &Delivery, letter: &DeadLetter, attempt: u32
             data: json!({ "attempt": attempt }),
         };
         let subject = bus.namespace().event(query_id, EventKind::Retrying);
-        bus.announce(&Message::new(subject, Format::Msgpack, &event)?).await?;
+        bus.announce(&Message::plain(subject, &event)?).await?;
     }
     bus.remove(Stream::Dead, delivery.sequence).await?;
     delivery.ack().await;
@@ -235,7 +235,7 @@ pub(crate) async fn write_failed_result(bus: &Bus, letter: &DeadLetter, why: &st
         started_at: letter.at,
         finished_at: now,
     };
-    let message = Message::new(bus.namespace().result(query_id, task_id), Format::Msgpack, &result)?;
+    let message = Message::plain(bus.namespace().result(query_id, task_id), &result)?;
     match bus.publish_fenced(message, Instant::now() + SETTLE).await? {
         axon_bus::Fenced::Won { .. } => {
             metrics::counter!(names::TASKS_TOTAL, "outcome" => TaskStatus::Failed.as_str()).increment(1);

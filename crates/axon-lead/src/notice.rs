@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axon_bus::Message;
-use axon_protocol::{Event, EventKind, ExecutionPlan, Format, QueryId, TaskId};
+use axon_protocol::{Event, EventKind, ExecutionPlan, QueryId, TaskId};
 use chrono::Utc;
 use serde_json::{Value, json};
 use tracing::debug;
@@ -29,7 +29,7 @@ impl Context {
             message: message.into(),
             data,
         };
-        let sent = match Message::new(self.bus.namespace().event(query, kind), Format::Msgpack, &event) {
+        let sent = match Message::plain(self.bus.namespace().event(query, kind), &event) {
             Ok(message) => self.bus.announce(&message).await,
             Err(error) => Err(error),
         };

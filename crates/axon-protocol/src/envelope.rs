@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The major version of the messages. A reader refuses any other.
 pub const SCHEMA_MAJOR: u32 = 1;
 
+/// The major version of a message that tells none. It stays what it is when [`SCHEMA_MAJOR`] grows.
+pub const SCHEMA_MAJOR_UNTOLD: u32 = 1;
+
 /// Room for most messages, so that writing one seldom moves it.
 const MESSAGE_BYTES_USUAL: usize = 768;
 
@@ -134,10 +137,17 @@ pub fn decode_by<'a, T: DeserializeOwned>(
     header: impl Fn(&str) -> Option<&'a str>,
     payload: &[u8],
 ) -> Result<T, DecodeError> {
-    if let Some(version) = header(header::SCHEMA)
-        && version.split('.').next().and_then(|major| major.parse().ok()) != Some(SCHEMA_MAJOR)
-    {
-        return Err(DecodeError::Schema(version.chars().take(32).collect()));
+    let told = header(header::SCHEMA);
+    let major = match told {
+        Some(version) => version.split('.').next().and_then(|major| major.parse().ok()),
+        None => Some(SCHEMA_MAJOR_UNTOLD),
+    };
+    if major != Some(SCHEMA_MAJOR) {
+        let version = told.map_or_else(
+            || SCHEMA_MAJOR_UNTOLD.to_string(),
+            |text| text.chars().take(32).collect(),
+        );
+        return Err(DecodeError::Schema(version));
     }
     Ok(match Format::detect_by(header, payload) {
         Format::Msgpack => rmp_serde::from_slice(payload)?,
@@ -177,6 +187,10 @@ mod tests {
     #[test]
     fn another_major_version_and_garbage_are_refused_with_a_reason() {
         let payload = encode(Format::Json, &Budget { tokens: 1, cents: 1 }).expect("encodes");
+        assert_eq!(
+            SCHEMA_MAJOR_UNTOLD, 1,
+            "messages without a version are around, and are of the first"
+        );
         for version in ["2", "0.9", "x", ""] {
             let error = decode::<Budget>(&headers(&[(header::SCHEMA, version)]), &payload).expect_err("refused");
             assert!(matches!(error, DecodeError::Schema(_)), "{version}: {error}");

@@ -32,7 +32,9 @@ pub use answer::{
 };
 pub use capability::{AgentType, Band, Capability, CapabilityError, GROUPS, PRIORITY_DEFAULT, PRIORITY_MAX, Route};
 pub use dead_letter::{DeadLetter, Reason, Verdict};
-pub use envelope::{DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, decode, decode_by, encode, header};
+pub use envelope::{
+    DecodeError, EncodeError, Format, Headers, SCHEMA_MAJOR, SCHEMA_MAJOR_UNTOLD, decode, decode_by, encode, header,
+};
 pub use episode::{AspectYield, Episode, Feedback, Recalled};
 pub use event::{Attempt, Event, EventKind};
 pub use finding::{Evidence, Finding, Level, Polarity};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axon_bus::{Buried, Bus, Cause, Delivery, Fenced, Message};
 use axon_protocol::{
-    Event, EventKind, Format, QueryId, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Usage, Verdict,
-    WorkerId, header,
+    Event, EventKind, QueryId, Reason, Stream, Task, TaskResult, TaskStatus, TaskSubject, Usage, Verdict, WorkerId,
+    header,
 };
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -101,7 +101,7 @@ pub(crate) fn attempt_of(try_header: Option<&str>, in_subject: u32) -> u32 {
 /// Publishes an event without waiting for anything: a lost one is harmless.
 pub(crate) async fn announce(bus: &Bus, event: &Event) {
     let subject = bus.namespace().event(&event.query_id, event.kind);
-    let sent = match Message::new(subject, Format::Msgpack, event) {
+    let sent = match Message::plain(subject, event) {
         Ok(message) => bus.announce(&message).await,
         Err(error) => Err(error),
     };
@@ -211,7 +211,7 @@ async fn check_redelivery(context: &Context, job: &Job, task: &Task) -> Result<(
     // This start counts for the next one who looks, so it has to be stored before anything happens.
     let event = event_of(context, job, EventKind::Started);
     let subject = context.bus.namespace().event(&event.query_id, event.kind);
-    let stored = match Message::new(subject, Format::Msgpack, &event) {
+    let stored = match Message::plain(subject, &event) {
         Ok(message) => context.bus.publish(message).await.map(|_| ()),
         Err(error) => Err(error),
     };
@@ -322,9 +322,7 @@ fn result_message(
         finished_at: Utc::now(),
     };
     let subject = context.bus.namespace().result(&result.query_id, &result.task_id);
-    let mut message = Message::new(subject, Format::Msgpack, &result)?;
-    // MessagePack is what holds without this header, and the server looks through all headers of each result.
-    message.headers.remove(header::CONTENT_TYPE);
+    let message = Message::plain(subject, &result)?;
     Ok(match job.delivery.header(header::TRACEPARENT) {
         Some(trace) => message.with(header::TRACEPARENT, trace),
         None => message,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axon_bus::{Bus, Message, Routes};
-use axon_protocol::{Band, Capability, Format, QueryId, Route, TaskResult, TaskStatus, header};
+use axon_protocol::{Band, Capability, QueryId, Route, TaskResult, TaskStatus};
 use serde_json::json;
 
 use crate::bench::StageArgs;
@@ -86,7 +86,7 @@ async fn one_burst(bus: &Bus, route: &Route, n: usize, sleep_ms: u64) -> anyhow:
         let subject = bus
             .namespace()
             .task(route, Band::Normal, &query, task.delegation.task_id.as_str());
-        messages.push(Message::new(subject, Format::Msgpack, &task)?.with(header::TRY, "1"));
+        messages.push(Message::plain(subject, &task)?);
     }
     let queued = bus.queue(&query, messages).await;
     queued.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use axon_bus::{Bus, Message, Routes};
 use axon_protocol::{
-    Band, Budget, Capability, Format, OutputFormat, QueryId, Route, Stream, Task, TaskBoundaries, TaskDelegation,
-    TaskId, TaskResult, TaskStatus, ToolCall, header,
+    Band, Budget, Capability, OutputFormat, QueryId, Route, Stream, Task, TaskBoundaries, TaskDelegation, TaskId,
+    TaskResult, TaskStatus, ToolCall,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -201,10 +201,7 @@ fn message(bus: &Bus, route: &Route, query: &QueryId, index: usize, body: &str) 
     let task = task(query, index, "diag.echo", json!({ "body": body }), chrono::Utc::now());
     let name = task.delegation.task_id.to_string();
     let subject = bus.namespace().task(route, Band::Normal, query, &name);
-    let mut message = Message::new(subject, Format::Msgpack, &task)?;
-    // As a lead publishes it: MessagePack and the first try are what holds without a header.
-    message.headers.remove(header::CONTENT_TYPE);
-    Ok(message)
+    Ok(Message::plain(subject, &task)?)
 }
 
 /// One task with one tool call, as a lead would publish it.
