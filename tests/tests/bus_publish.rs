@@ -1,5 +1,6 @@
 //! Publishing: fences, unique tasks, back-pressure, republish, ids and large payloads.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axon_bus::{Bus, Config, Error, Fenced, INLINE_BYTES_MAX, Message};
@@ -465,13 +466,13 @@ async fn a_large_payload_travels_by_reference_and_comes_back() {
 
     for (length, inline) in [(INLINE_BYTES_MAX / 2, true), (INLINE_BYTES_MAX * 2, false)] {
         let value = "y".repeat(length);
-        let stored = bus.store(value.clone()).await.expect("stored");
+        let stored = bus.store(Arc::new(value.clone())).await.expect("stored");
         assert_eq!(
             matches!(stored, axon_protocol::Stored::Inline(_)),
             inline,
             "{length} bytes"
         );
-        assert_eq!(bus.load(stored).await.expect("loaded"), value);
+        assert_eq!(*bus.load(stored).await.expect("loaded"), value);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axon_bus::Bus;
@@ -124,7 +125,7 @@ async fn plan_of(bus: &Bus, id: &QueryId) -> axon_protocol::ExecutionPlan {
         .expect("reads");
     let stored = entry.and_then(|entry| entry.value).and_then(|record| record.plan);
     let stored: Stored<_> = stored.expect("its plan");
-    bus.load(stored).await.expect("its plan")
+    Arc::unwrap_or_clone(bus.load(stored).await.expect("its plan"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,16 +108,21 @@ impl Delivery {
     /// Runs `work` and renews the lease every third of its length until `work` ends or `until` has passed.
     pub async fn hold<F: Future>(&self, stream: Stream, until: Instant, work: F) -> Outcome<F::Output> {
         let every = ack_wait(stream) / 3;
-        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let deadline = tokio::time::sleep_until(until.into());
-        tokio::pin!(work, deadline);
+        let next = || (Instant::now() + every).min(until);
+        // One timer for both, because most work ends before either.
+        let timer = tokio::time::sleep_until(next().into());
+        tokio::pin!(work, timer);
         loop {
             tokio::select! {
                 biased;
                 output = &mut work => return Outcome::Done(output),
-                () = &mut deadline => return Outcome::Deadline,
-                _ = tick.tick() => self.progress().await,
+                () = &mut timer => {
+                    if Instant::now() >= until {
+                        return Outcome::Deadline;
+                    }
+                    self.progress().await;
+                    timer.as_mut().reset(next().into());
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Values kept in place when small and by reference when large.
 
+use std::sync::Arc;
+
 use axon_protocol::{Format, Headers, ObjectBucket, Stored, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,8 +13,8 @@ pub const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 impl Bus {
     /// Stores a value as an artifact if its encoding is larger than 256 KiB.
-    pub async fn store<T: Serialize>(&self, value: T) -> Result<Stored<T>, Error> {
-        let encoded = encode(Format::Msgpack, &value)?;
+    pub async fn store<T: Serialize>(&self, value: Arc<T>) -> Result<Stored<T>, Error> {
+        let encoded = encode(Format::Msgpack, &*value)?;
         if encoded.len() <= INLINE_BYTES_MAX {
             return Ok(Stored::Inline(value));
         }
@@ -22,12 +24,12 @@ impl Bus {
     }
 
     /// The value itself, read from the store of artifacts if need be.
-    pub async fn load<T: DeserializeOwned>(&self, stored: Stored<T>) -> Result<T, Error> {
+    pub async fn load<T: DeserializeOwned>(&self, stored: Stored<T>) -> Result<Arc<T>, Error> {
         match stored {
             Stored::Inline(value) => Ok(value),
             Stored::Reference { digest, .. } => {
                 let bytes = self.objects(ObjectBucket::Artifacts).get(&digest).await?;
-                Ok(decode(&Headers::new(), &bytes)?)
+                Ok(Arc::new(decode(&Headers::new(), &bytes)?))
             }
         }
     }

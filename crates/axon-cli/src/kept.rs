@@ -2,6 +2,7 @@
 //! all means is told elsewhere.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axon_bus::{Bus, Error, StoredMessage};
 use axon_memory::SharedFacts;
@@ -33,7 +34,7 @@ pub(crate) async fn planned(bus: &Bus, id: &QueryId) -> Result<Option<Planned>, 
     Ok(Some(Planned {
         cancelled: record.cancelled,
         plan: match record.plan {
-            Some(stored) => Some(bus.load(stored).await?),
+            Some(stored) => Some(Arc::unwrap_or_clone(bus.load(stored).await?)),
             None => None,
         },
     }))
@@ -271,7 +272,7 @@ pub(crate) async fn replays(bus: &Bus, id: &QueryId) -> Result<Replays, Error> {
             // A plan that is gone, or that this version cannot read, does not tell what it repeats.
             Err(_) => continue,
         };
-        if plan.query.replay.is_some_and(|replay| replay.of == *id) {
+        if plan.query.replay.as_ref().is_some_and(|replay| replay.of == *id) {
             let answer = bus.last(Stream::Answers, &bus.namespace().answer(&query)).await?;
             match answer {
                 Some(_) => replays.answered.push(query),

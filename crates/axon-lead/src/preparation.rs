@@ -91,7 +91,7 @@ async fn recorded(context: &Context, of: &QueryId) -> Result<ExecutionPlan, Unpr
     };
     let plan = context.bus.load(stored).await.map_err(unread)?;
     match plan.is_followable() {
-        true => Ok(plan),
+        true => Ok(Arc::unwrap_or_clone(plan)),
         false => Err(Unprepared::Refused(format!(
             "The plan of query {of} has version {}, which this lead does not follow: ask it as a new query.",
             plan.version

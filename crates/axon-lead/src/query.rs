@@ -198,7 +198,7 @@ async fn find_answer(context: &Arc<Context>, delivery: &Delivery, incoming: &Inc
         false => plan,
     };
     let mut record = PlanRecord {
-        plan: Some(context.bus.store(plan).await?),
+        plan: Some(context.bus.store(Arc::new(plan)).await?),
         cancelled: false,
         owner: Some(context.id.clone()),
         sequence: delivery.sequence,
@@ -231,7 +231,7 @@ async fn begin(
     incoming: &Incoming,
     stored: Stored<ExecutionPlan>,
 ) -> Result<Option<Answer>, Error> {
-    let plan: Arc<ExecutionPlan> = Arc::new(context.bus.load(stored.clone()).await?);
+    let plan = context.bus.load(stored.clone()).await?;
     let summary = format!(
         "{} tasks with strategy {}{}",
         plan.task_delegations.len(),
@@ -279,7 +279,7 @@ async fn pursue(
             continue;
         }
         let stored = record.plan.take().or_else(|| mine.clone()).ok_or_else(conflict)?;
-        let plan: Arc<ExecutionPlan> = Arc::new(context.bus.load(stored.clone()).await?);
+        let plan = context.bus.load(stored.clone()).await?;
         if !plan.is_followable() {
             let other = Error::OtherVersion {
                 what: format!("the plan of query {}", incoming.id),

@@ -229,7 +229,8 @@ impl Lead {
 impl State {
     fn begin(&mut self, context: &Arc<Context>, starts: impl IntoIterator<Item = Start>) {
         for Start { delivery, running } in starts {
-            let work = work(context.clone(), delivery, running.lane, self.give_up.clone());
+            // Boxed, because it is large and would be moved several times on its way into a task.
+            let work = Box::pin(work(context.clone(), delivery, running.lane, self.give_up.clone()));
             self.running.insert(self.queries.spawn(work).id(), running);
         }
     }

@@ -1,6 +1,7 @@
 //! The plan of a query: what the asker may bring, what the lead writes, and the record that survives the lead.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -324,7 +325,7 @@ impl ExecutionPlan {
 #[serde(rename_all = "lowercase")]
 pub enum Stored<T> {
     /// The value itself.
-    Inline(T),
+    Inline(Arc<T>),
     /// Where the encoded value is.
     Reference {
         /// Its digest, which is its name in the store.

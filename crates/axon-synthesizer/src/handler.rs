@@ -43,7 +43,7 @@ pub(crate) struct Handler {
 /// All that an answer is made of, read and ready.
 struct Material {
     request: Wanted,
-    plan: ExecutionPlan,
+    plan: Arc<ExecutionPlan>,
     results: Vec<TaskResult>,
     missing: Vec<MissingPart>,
     check: Check,
@@ -131,7 +131,7 @@ impl Handler {
         }
     }
 
-    async fn read(&self, delivery: &Delivery) -> Result<(Wanted, ExecutionPlan), Error> {
+    async fn read(&self, delivery: &Delivery) -> Result<(Wanted, Arc<ExecutionPlan>), Error> {
         let request: SynthesisRequest = delivery.decode().await?;
         let plan = self.bus.load(request.plan).await?;
         let wanted = Wanted {
@@ -150,7 +150,7 @@ impl Handler {
         &self,
         delivery: &Delivery,
         request: Wanted,
-        plan: ExecutionPlan,
+        plan: Arc<ExecutionPlan>,
         until: Instant,
     ) -> Result<(), Failure> {
         let query = plan.query_id.clone();
@@ -194,18 +194,27 @@ impl Handler {
         Ok(())
     }
 
-    /// Reads all results at once. One that cannot be read is missing, and the answer says so.
+    /// Takes the results that the request brings and reads the others all at once. One that cannot be read is missing, and
+    /// the answer says so.
     async fn results(
         &self,
         query: &QueryId,
         references: &[ResultReference],
         until: Instant,
     ) -> Result<(Vec<TaskResult>, Vec<MissingPart>), Error> {
-        let reads: Vec<_> = references
-            .iter()
+        let (mut brought, mut referred) = (Vec::with_capacity(references.len()), Vec::new());
+        for reference in references {
+            match brought_result(reference) {
+                Some(result) => brought.push((reference, Ok(Some(result)))),
+                None => referred.push(reference),
+            }
+        }
+        let reads: Vec<_> = referred
+            .into_iter()
             .map(|reference| self.result(query, reference, until).map(move |read| (reference, read)))
             .collect();
-        let mut reads = futures::stream::iter(reads).buffer_unordered(READS_IN_FLIGHT);
+        let reads = futures::stream::iter(reads).buffer_unordered(READS_IN_FLIGHT);
+        let mut reads = futures::stream::iter(brought).chain(reads);
         let (mut results, mut unreadable) = (Vec::with_capacity(references.len()), Vec::new());
         while let Some((reference, read)) = reads.next().await {
             let reason = match read {
@@ -234,11 +243,6 @@ impl Handler {
         reference: &ResultReference,
         until: Instant,
     ) -> Result<Option<TaskResult>, Error> {
-        if let Some(payload) = &reference.payload
-            && let Ok(result) = decode_by(|_| None, payload)
-        {
-            return Ok(Some(result));
-        }
         let subject = self.bus.namespace().result(query, &reference.task_id);
         let mut attempt = 0;
         loop {
@@ -314,6 +318,11 @@ impl Handler {
             );
         }
     }
+}
+
+/// The result that goes with a request; `None` where it has to be read from the stream.
+fn brought_result(reference: &ResultReference) -> Option<TaskResult> {
+    decode_by(|_| None, reference.payload.as_ref()?).ok()
 }
 
 /// The pure part. It runs beside the event loop as soon as there is something to compare or a file to read.

@@ -126,7 +126,9 @@ impl Running {
 
     fn start(&mut self, delivery: Delivery) {
         let handler = self.handler.clone();
-        self.syntheses.spawn(async move { handler.handle(delivery).await });
+        // Boxed, because it is large and would be moved several times on its way into a task.
+        self.syntheses
+            .spawn(Box::pin(async move { handler.handle(delivery).await }));
         self.registration.busy(self.syntheses.len());
     }
 

@@ -106,7 +106,7 @@ async fn collect(bus: &Bus) -> anyhow::Result<Vec<Row>> {
                 sequence: sequence.or(earlier.as_ref().and_then(|row| row.sequence)),
                 strategy: plan.as_ref().map(|plan| plan.strategy.name.clone()),
                 query: plan
-                    .map(|plan| plan.query.query)
+                    .map(|plan| plan.query.query.clone())
                     .or(earlier.map(|row| row.query))
                     .unwrap_or_default(),
             },

@@ -56,6 +56,7 @@ impl Run {
         let place = (delegation.route(), delegation.band());
         let mut plan = ExecutionPlan::clone(&self.plan);
         plan.task_delegations.push(delegation);
+        let plan = Arc::new(plan);
         let stored = self.context.bus.store(plan.clone()).await?;
         let table = self.context.bus.table::<PlanRecord>(Bucket::Plans);
         let key = self.plan.query_id.as_str();
@@ -72,7 +73,7 @@ impl Run {
         };
         table.update(key, &grown, entry.revision).await?;
         self.routes.insert(place);
-        self.plan = Arc::new(plan);
+        self.plan = plan;
         self.stored = stored;
         Ok(())
     }

@@ -303,7 +303,7 @@ fn plan() -> ExecutionPlan {
 
 fn synthesis_request() -> SynthesisRequest {
     SynthesisRequest {
-        plan: Stored::Inline(plan()),
+        plan: Stored::Inline(plan().into()),
         results: vec![ResultReference {
             task_id: task_id("t1"),
             sequence: Some(77),
@@ -501,7 +501,7 @@ fn route_announcement() -> RouteAnnouncement {
 
 fn plan_record() -> PlanRecord {
     PlanRecord {
-        plan: Some(Stored::Inline(plan())),
+        plan: Some(Stored::Inline(plan().into())),
         cancelled: true,
         owner: Some(LeadId::new("lead-0123456789").expect("an id")),
         sequence: 1_700_000_000_001,

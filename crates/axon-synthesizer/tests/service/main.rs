@@ -129,7 +129,7 @@ fn current(mut plan: ExecutionPlan) -> ExecutionPlan {
 
 fn request(plan: &ExecutionPlan, format: Format) -> SynthesisRequest {
     SynthesisRequest {
-        plan: Stored::Inline(plan.clone()),
+        plan: Stored::Inline(plan.clone().into()),
         results: plan
             .task_delegations
             .iter()
@@ -340,7 +340,7 @@ async fn plans_and_results_too_large_for_a_message_come_by_reference() {
     large.output = Value::String("y".repeat(600 * 1024));
     running.result(&large).await;
     let mut request = request(&plan, Format::Json);
-    request.plan = running.bus.store(plan.clone()).await.expect("stored");
+    request.plan = running.bus.store(plan.clone().into()).await.expect("stored");
     assert!(matches!(request.plan, Stored::Reference { .. }));
     running.request(&request, &plan).await;
     let (stored, answer) = running.answer(&plan).await;
