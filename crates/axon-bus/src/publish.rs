@@ -61,11 +61,6 @@ impl Message {
         })
     }
 
-    /// Whether it travels as it is, and not by reference.
-    pub(crate) fn is_small(&self) -> bool {
-        self.payload.len() <= INLINE_BYTES_MAX
-    }
-
     /// Sets a header.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.insert(name.to_owned(), value.into());
@@ -127,14 +122,12 @@ impl Bus {
         self.connected(&message.subject).await?;
         self.with_breaker(|breaker| breaker.admit(Instant::now()))
             .map_err(|retry_in| Error::BreakerOpen { retry_in })?;
-        let (js, subject, payload) = (&self.inner.js, message.subject.clone(), message.payload.clone());
-        let sent = match message.headers.is_empty() {
-            true => js.publish(subject, payload).await,
-            false => {
-                let headers = to_header_map(&message.headers);
-                js.publish_with_headers(subject, headers, payload).await
-            }
-        };
+        let headers = to_header_map(&message.headers);
+        let sent = self
+            .inner
+            .js
+            .publish_with_headers(message.subject.clone(), headers, message.payload.clone())
+            .await;
         let outcome = match sent {
             Ok(ack) => ack.await,
             Err(error) => Err(error),
@@ -212,15 +205,12 @@ impl Bus {
 
     /// Publishes without waiting for anything: for events and control, where a loss is harmless.
     pub async fn announce(&self, message: &Message) -> Result<(), Error> {
-        let (client, subject, payload) = (&self.inner.client, message.subject.clone(), message.payload.clone());
-        let sent = match message.headers.is_empty() {
-            true => client.publish(subject, payload).await,
-            false => {
-                let headers = to_header_map(&message.headers);
-                client.publish_with_headers(subject, headers, payload).await
-            }
-        };
-        sent.map_err(|error| Error::server(format!("publishing to `{}`", message.subject), error))
+        let headers = to_header_map(&message.headers);
+        self.inner
+            .client
+            .publish_with_headers(message.subject.clone(), headers, message.payload.clone())
+            .await
+            .map_err(|error| Error::server(format!("publishing to `{}`", message.subject), error))
     }
 
     /// Subscribes to a subject. What is published by this process afterwards is seen.
@@ -260,7 +250,7 @@ impl Bus {
     }
 
     pub(crate) async fn by_reference(&self, message: Message) -> Result<Message, Error> {
-        if message.is_small() {
+        if message.payload.len() <= INLINE_BYTES_MAX {
             return Ok(message);
         }
         // Boxed, because the future of every publish would otherwise carry the space of this rare case.
@@ -273,7 +263,7 @@ impl Bus {
     }
 
     pub(crate) async fn by_reference_until(&self, message: Message, until: Instant) -> Result<Message, Error> {
-        if message.is_small() {
+        if message.payload.len() <= INLINE_BYTES_MAX {
             return Ok(message);
         }
         let mut attempt = 0;
@@ -297,6 +287,7 @@ pub(crate) async fn wait_before_retry(attempt: u32, until: Instant, error: Error
     Ok(())
 }
 
+/// Headers as the client takes them. Where there are none, it sends a message without any.
 pub(crate) fn to_header_map(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in headers {

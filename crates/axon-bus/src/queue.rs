@@ -16,13 +16,11 @@ const IN_FLIGHT: usize = 256;
 impl Bus {
     /// Publishes tasks of one query as [`Bus::publish`] does. The outcomes are in the order of the tasks.
     pub async fn queue(&self, query: &QueryId, tasks: Vec<Message>) -> Vec<Result<Published, Error>> {
-        let tasks: Vec<Result<Message, Error>> = match tasks.iter().all(Message::is_small) {
-            true => tasks.into_iter().map(Ok).collect(),
-            false => {
-                let stored = futures::stream::iter(tasks).map(|task| self.by_reference(task));
-                stored.buffered(IN_FLIGHT).collect().await
-            }
-        };
+        let tasks: Vec<Result<Message, Error>> = futures::stream::iter(tasks)
+            .map(|task| self.by_reference(task))
+            .buffered(IN_FLIGHT)
+            .collect()
+            .await;
         self.record(query, tasks.iter().flatten()).await;
         futures::stream::iter(tasks)
             .map(|task| async move {

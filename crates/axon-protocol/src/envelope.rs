@@ -138,16 +138,11 @@ pub fn decode_by<'a, T: DeserializeOwned>(
     payload: &[u8],
 ) -> Result<T, DecodeError> {
     let told = header(header::SCHEMA);
-    let major = match told {
-        Some(version) => version.split('.').next().and_then(|major| major.parse().ok()),
-        None => Some(SCHEMA_MAJOR_UNTOLD),
-    };
+    let major = told.map_or(Some(SCHEMA_MAJOR_UNTOLD), |version| {
+        version.split('.').next()?.parse().ok()
+    });
     if major != Some(SCHEMA_MAJOR) {
-        let version = told.map_or_else(
-            || SCHEMA_MAJOR_UNTOLD.to_string(),
-            |text| text.chars().take(32).collect(),
-        );
-        return Err(DecodeError::Schema(version));
+        return Err(DecodeError::Schema(told.unwrap_or("none").chars().take(32).collect()));
     }
     Ok(match Format::detect_by(header, payload) {
         Format::Msgpack => rmp_serde::from_slice(payload)?,
