@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axon_bus::{Bus, Doorbell, Routes};
-use axon_protocol::{Band, Bucket, Capability, Route, RouteAnnouncement, Stream};
+use axon_bus::{Bus, Doorbell, Message, Routes};
+use axon_protocol::{Band, Bucket, Capability, Headers, Route, RouteAnnouncement, Stream};
 use axon_tests::{Bed, eventually_true};
+use bytes::Bytes;
 
 use crate::bus_publish::{route, task};
 
@@ -60,6 +61,27 @@ async fn each_stored_task_rings_once_at_one_of_the_listeners() {
     let (at_a, at_b) = tokio::join!(rings(&mut a), rings(&mut b));
     assert_eq!(at_a + at_b, 40, "{at_a} and {at_b}");
     assert!(at_a > 0 && at_b > 0, "shared out: {at_a} and {at_b}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_an_earlier_version_rings_as_well() {
+    let (bed, bus) = Bed::new().await;
+    let (_bus_a, mut doorbell) = listener(&bed, "a").await;
+    let all = format!("{}.queued.{}", bus.namespace(), route());
+    for (subject, band) in [
+        (format!("{all}.high"), Some(Band::High)),
+        (format!("{all}.low.q1.t1"), Some(Band::Low)),
+        (format!("{all}.urgent"), None),
+    ] {
+        let rung = Message {
+            subject,
+            headers: Headers::new(),
+            payload: Bytes::new(),
+        };
+        bus.announce(&rung).await.expect("sent");
+        let ring = tokio::time::timeout(SOON, doorbell.next()).await.expect("it rings");
+        assert_eq!((ring.route, ring.band), (route(), band));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -284,11 +284,12 @@ async fn what_was_accepted_and_only_that_is_republished() {
             .await
             .expect("in time")
             .expect("connected");
-        assert!(
-            delivery.subject().ends_with(&format!(".high.q1.{name}")),
-            "{}",
-            delivery.subject()
+        assert_eq!(
+            delivery.subject(),
+            format!("{}.queued.{}.high", bus.namespace(), route())
         );
+        let stored = bus.namespace().task(&route(), Band::High, &query("q1"), name);
+        assert_eq!(delivery.header("Nats-Subject"), Some(stored.as_str()));
         assert!(delivery.payload().is_empty(), "it rings, and no more");
     }
     // Everything that was sent before is through once this is: nothing refused came late.

@@ -119,15 +119,24 @@ impl Doorbell {
                 relays,
             });
         }
-        // `<namespace>.queued.<route>.<band>.<query>.<task>`: three tokens more than what was remembered.
-        let mut tokens = subject.rsplitn(4, '.');
-        let band = tokens.nth(2)?;
-        let route = self.subjects.get(tokens.next()?)?;
+        let (route, band) = self.route_and_band(subject)?;
         Some(Ring {
             route: route.clone(),
             band: Band::ALL.into_iter().find(|known| known.as_str() == band),
             relays: 0,
         })
+    }
+
+    /// What `<namespace>.queued.<route>.<band>` says, which has a query and a task behind it where an earlier version
+    /// declared the stream.
+    fn route_and_band<'s>(&self, subject: &'s str) -> Option<(&Route, &'s str)> {
+        let (mut head, mut last) = subject.rsplit_once('.')?;
+        loop {
+            if let Some(route) = self.subjects.get(head) {
+                return Some((route, last));
+            }
+            (head, last) = head.rsplit_once('.')?;
+        }
     }
 
     /// Rings for the next worker, because tasks are left that this one has no room for.

@@ -112,7 +112,8 @@ impl Namespace {
         format!("{}.tasks.{route}.{band}.{query}.>", self.0)
     }
 
-    /// What rings when a task of the route is stored, by republish.
+    /// What rings when a task of the route is stored, by republish: at its band, whichever task it is, because a server
+    /// knows soonest who listens to a subject that it has seen before.
     pub fn task_doorbell(&self, route: &Route) -> String {
         format!("{}.queued.{route}.>", self.0)
     }
@@ -266,7 +267,10 @@ impl Namespace {
     pub fn republish(&self, stream: Stream) -> Option<(String, String)> {
         let destination = match stream {
             Stream::Queries => return Some((self.queries(), self.history_of_queries())),
-            Stream::Tasks => "queued",
+            Stream::Tasks => {
+                let band = "{{wildcard(1)}}.{{wildcard(2)}}";
+                return Some((format!("{}.tasks.*.*.*.*", self.0), format!("{}.queued.{band}", self.0)));
+            }
             Stream::Results => "accepted",
             Stream::Answers => "answered",
             _ => return None,
