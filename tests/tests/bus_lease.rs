@@ -101,6 +101,65 @@ async fn a_task_between_two_tries_is_found_behind_any_number_of_other_letters() 
     assert_eq!(tasks, ["first", "last"]);
 }
 
+/// As many tasks as asked for, taken.
+async fn taken(bus: &Bus, sweep: &mut Sweep, count: usize) -> Vec<Delivery> {
+    for index in 1..count {
+        bus.publish(task(bus, Band::Normal, "q1", &format!("more{index}")))
+            .await
+            .expect("queued");
+    }
+    let taken = sweep.take(&route(), Band::Normal, count).await.expect("pulls");
+    assert_eq!(taken.len(), count);
+    taken
+}
+
+async fn left(bus: &Bus) -> u64 {
+    bus.status(Stream::Tasks).await.expect("reads").messages
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_at_once_is_confirmed_together() {
+    let (bed, bus, mut sweep) = one_task().await;
+    let watcher = bed.connect("watcher").await;
+    let mut acks = watcher.subscribe("$JS.ACK.>").await.expect("subscribes");
+    watcher.round_trip().await.expect("the server answers");
+    let tasks = taken(&bus, &mut sweep, 50).await;
+    let confirmed = join_all(tasks.iter().map(Delivery::ack)).await;
+    assert_eq!(confirmed, [true; 50]);
+    assert_eq!(left(&bus).await, 0, "what is confirmed is gone");
+    let mut asked = Vec::new();
+    while asked.len() < 50 {
+        let ack = tokio::time::timeout(SOON, acks.next()).await.expect("in time");
+        asked.push(ack.expect("connected").reply_to().is_some());
+    }
+    assert_eq!(asked.iter().filter(|asked| **asked).count(), 2, "{asked:?}");
+    assert!(
+        asked[0] && asked[49],
+        "the first alone, then the last of the others: {asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn acknowledgements_that_are_given_up_hold_up_no_others() {
+    let (_bed, bus, mut sweep) = one_task().await;
+    let tasks = taken(&bus, &mut sweep, 4).await;
+    let mut acks: Vec<_> = tasks.iter().map(|task| Box::pin(task.ack())).collect();
+    for ack in &mut acks {
+        assert!(futures::poll!(ack).is_pending());
+    }
+    let (last, third, second, first) = (acks.pop(), acks.pop(), acks.pop(), acks.pop());
+    // The one that asks, then the one whose turn it is before it knows.
+    drop(first);
+    drop(last);
+    for ack in [second, third].into_iter().flatten() {
+        assert!(tokio::time::timeout(SOON, ack).await.expect("in time"));
+    }
+    for given_up in [&tasks[0], &tasks[3]] {
+        assert!(given_up.ack().await);
+    }
+    assert_eq!(left(&bus).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_lease_lasts_and_a_dropped_one_ends() {
     let (_bed, _bus, mut sweep) = one_task().await;

@@ -11,6 +11,7 @@ use axon_service::{RetryPolicy, retry_delay};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::confirm::Confirmations;
 use crate::limit::PublishLimit;
 use crate::table::StoreCell;
 use crate::{Config, Error};
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     /// Kept, because looking a metric up for each publish costs more than setting it.
     pub(crate) breaker_state: metrics::Gauge,
     pub(crate) state: watch::Receiver<ConnectionState>,
+    pub(crate) confirmations: Confirmations,
     pub(crate) who: String,
     pub(crate) stores: BTreeMap<Bucket, StoreCell>,
 }
@@ -125,6 +127,7 @@ impl Bus {
             breaker_state: metrics::gauge!(names::BREAKER_STATE),
             config: config.clone(),
             state,
+            confirmations: Confirmations::default(),
             who,
             stores: Bucket::ALL
                 .into_iter()

@@ -14,8 +14,6 @@ use tracing::debug;
 use crate::topology::ack_wait;
 use crate::{Bus, Error};
 
-/// How long one confirmation of an acknowledgement may take.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a confirmation is asked for. After that the message may come again, which the fence makes harmless.
 const CONFIRM_ATTEMPTS: u32 = 4;
 
@@ -142,13 +140,10 @@ impl Delivery {
             return true;
         };
         for attempt in 1..=CONFIRM_ATTEMPTS {
-            let request = async_nats::Request::new()
-                .payload("+ACK".into())
-                .timeout(Some(CONFIRM_TIMEOUT));
-            match self.bus.inner.client.send_request(reply.clone(), request).await {
-                Ok(_) => return true,
-                Err(error) => debug!(subject = self.subject(), attempt, %error, "an acknowledgement is unconfirmed"),
+            if self.bus.confirm(&reply).await {
+                return true;
             }
+            debug!(subject = self.subject(), attempt, "an acknowledgement is unconfirmed");
             tokio::time::sleep(retry_delay(RetryPolicy::QUICK, attempt)).await;
         }
         false
@@ -196,10 +191,28 @@ struct AckSubject {
     stored_at: DateTime<Utc>,
 }
 
+const ACK_PREFIX: &str = "$JS.ACK.";
+
+/// Tokens that name the consumer, of those behind the prefix.
+fn consumer_tokens(tokens: usize) -> usize {
+    if tokens >= 9 { 4 } else { 2 }
+}
+
+/// The part of a reply subject that all messages of one consumer share.
+pub(crate) fn consumer_of(reply: &str) -> &str {
+    let Some(rest) = reply.strip_prefix(ACK_PREFIX) else {
+        return reply;
+    };
+    let dots = rest.match_indices('.');
+    let last = consumer_tokens(dots.clone().count() + 1);
+    let end = dots.map(|(at, _)| at).nth(last - 1).unwrap_or(rest.len());
+    &rest[..end]
+}
+
 impl AckSubject {
     fn parse(reply: &str) -> Option<Self> {
-        let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-        let start = if tokens.len() >= 9 { 4 } else { 2 };
+        let tokens: Vec<&str> = reply.strip_prefix(ACK_PREFIX)?.split('.').collect();
+        let start = consumer_tokens(tokens.len());
         let number = |index: usize| tokens.get(start + index)?.parse::<u64>().ok();
         let nanoseconds = i64::try_from(number(3)?).ok()?;
         Some(Self {
@@ -230,5 +243,23 @@ mod tests {
             assert_eq!(AckSubject::parse(reply).as_ref(), Some(&expected), "{reply}");
         }
         assert_eq!(AckSubject::parse("_INBOX.x.y"), None);
+    }
+
+    #[test]
+    fn messages_of_one_consumer_share_the_beginning_of_their_reply_subjects() {
+        for (reply, expected) in [
+            (
+                "$JS.ACK.AXON_TASKS.axon_r_high.2.1234.9.1700000000000000000.7",
+                "AXON_TASKS.axon_r_high",
+            ),
+            (
+                "$JS.ACK._.hash.AXON_TASKS.axon_r_high.2.1234.9.1700000000000000000.7.rnd",
+                "_.hash.AXON_TASKS.axon_r_high",
+            ),
+            ("$JS.ACK.odd", "odd"),
+            ("_INBOX.x.y", "_INBOX.x.y"),
+        ] {
+            assert_eq!(consumer_of(reply), expected);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! No other crate knows a stream, a consumer or an acknowledgement; this one knows nothing of queries and plans.
 
 mod config;
+mod confirm;
 mod connection;
 mod dead_letter;
 mod delivery;
