@@ -82,6 +82,10 @@ async fn the_demo_shows_figures_of_what_ran() {
     for said in ["critical path", "a1 a2 → b1 b2 b3 → c1", "a real question"] {
         assert!(ended.stderr.contains(said), "`{said}`: {}", ended.stderr);
     }
+    let summary = shown["answer"]["summary"].as_str().expect("a summary");
+    for line in summary.lines() {
+        assert!(ended.stderr.contains(line), "`{line}`: {}", ended.stderr);
+    }
     let left: Vec<_> = std::fs::read_dir(Path::new(&data))
         .expect("readable")
         .flatten()

@@ -131,11 +131,10 @@ async fn show(context: &Context, fleet: &Fleet, question: Question, speed: f64) 
         row.query = format!("the question ({complexity})");
     }
     say(&told(&row));
-    say(&format!(
-        "  {}; the whole answer: axon ask \"{}\"",
-        answer.summary.lines().next().unwrap_or_default(),
-        answer.query
-    ));
+    for line in answer.summary.lines().filter(|line| !line.trim().is_empty()) {
+        say(&format!("  {line}"));
+    }
+    say(&format!("  The whole answer: axon ask \"{}\"", answer.query));
     rows.push(row);
     if context.json {
         output::json(&json!({ "speed": speed, "workers": WORKERS, "queries": rows, "answer": answer }))?;
