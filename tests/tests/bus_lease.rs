@@ -121,7 +121,8 @@ async fn left(bus: &Bus) -> u64 {
 async fn what_is_acknowledged_at_once_is_confirmed_together() {
     let (bed, bus, mut sweep) = one_task().await;
     let watcher = bed.connect("watcher").await;
-    let mut acks = watcher.subscribe("$JS.ACK.>").await.expect("subscribes");
+    let own = format!("$JS.ACK.{}.>", bus.namespace().stream(Stream::Tasks));
+    let mut acks = watcher.subscribe(own).await.expect("subscribes");
     watcher.round_trip().await.expect("the server answers");
     let tasks = taken(&bus, &mut sweep, 50).await;
     let confirmed = join_all(tasks.iter().map(Delivery::ack)).await;
@@ -151,9 +152,8 @@ async fn acknowledgements_that_are_given_up_hold_up_no_others() {
     // The one that asks, then the one whose turn it is before it knows.
     drop(first);
     drop(last);
-    for ack in [second, third].into_iter().flatten() {
-        assert!(tokio::time::timeout(SOON, ack).await.expect("in time"));
-    }
+    let others = join_all([second, third].into_iter().flatten());
+    assert_eq!(tokio::time::timeout(SOON, others).await.expect("in time"), [true; 2]);
     for given_up in [&tasks[0], &tasks[3]] {
         assert!(given_up.ack().await);
     }

@@ -1,10 +1,9 @@
-//! Confirmed acknowledgements, several by one confirmation. The server works off what one connection sends to a consumer in
-//! the order in which it was sent, so that the confirmation of one acknowledgement is that of all before it.
-//!
-//! While one of a consumer waits for its confirmation, the others queue here. The last of them then sends them all and asks
-//! for a confirmation of its own only. Whoever is alone waits for nobody.
+//! Confirmed acknowledgements, several by one confirmation: while one of a consumer waits for it, the others queue here, and
+//! then the last of them sends them all and asks for its own only. The server works off what a connection sends to a consumer
+//! in order; where it was created anew or moved in between, a message may come again, and its outcome is found.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +18,8 @@ use crate::delivery::consumer_of;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ACK: &str = "+ACK";
 
-/// By consumer, what queues behind the one that is being confirmed. A consumer without any is not in here.
+/// By consumer, what queues behind the one that is being confirmed: at most what a process works on at once. A consumer
+/// without any is not in here.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmations(Mutex<HashMap<String, Vec<Waiting>>>);
 
@@ -47,7 +47,8 @@ enum Turn {
     Lead(Lead),
 }
 
-/// The right to send acknowledgements of a consumer. It goes to the next one when it is dropped, at whatever moment.
+/// The right to send acknowledgements of a consumer. When it is dropped, at whatever moment, it goes to one of those that
+/// have heard nothing.
 #[derive(Debug)]
 struct Lead {
     bus: Bus,
@@ -109,8 +110,10 @@ impl Lead {
 
     async fn send(&self, reply: &Subject) -> bool {
         let client = &self.bus.inner.client;
-        let generation = || self.bus.inner.state.borrow().generation;
-        let before = generation();
+        let connects = || client.statistics().connects.load(Ordering::Relaxed);
+        let before = connects();
+        let mut state = self.bus.connection();
+        let generation = state.borrow().generation;
         for follower in &self.followers {
             if let Err(error) = client.publish(follower.reply.clone(), ACK.into()).await {
                 debug!(consumer = self.consumer, %error, "cannot acknowledge");
@@ -118,25 +121,30 @@ impl Lead {
             }
         }
         let request = async_nats::Request::new().payload(ACK.into()).timeout(Some(TIMEOUT));
-        match client.send_request(reply.clone(), request).await {
-            // What was sent on an earlier connection may have been lost with it.
-            Ok(_) => self.followers.is_empty() || generation() == before,
-            Err(error) => {
-                debug!(consumer = self.consumer, %error, "an acknowledgement is unconfirmed");
-                false
-            }
+        tokio::select! {
+            biased;
+            reply = client.send_request(reply.clone(), request) => match reply {
+                // What was sent on an earlier connection may have been lost with it.
+                Ok(_) => self.followers.is_empty() || connects() == before,
+                Err(error) => {
+                    debug!(consumer = self.consumer, %error, "an acknowledgement is unconfirmed");
+                    false
+                }
+            },
+            // So may the reply, and the others need not wait for that.
+            _ = state.wait_for(|now| now.generation != generation) => false,
         }
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
+        let mut waiting = std::mem::take(&mut self.followers);
         let mut consumers = self.bus.inner.confirmations.lock();
-        let mut followers = consumers
-            .get_mut(&self.consumer)
-            .map(std::mem::take)
-            .unwrap_or_default();
-        let Some(last) = followers.pop() else {
+        if let Some(queued) = consumers.get_mut(&self.consumer) {
+            waiting.append(queued);
+        }
+        let Some(last) = waiting.pop() else {
             consumers.remove(&self.consumer);
             return;
         };
@@ -145,7 +153,7 @@ impl Drop for Lead {
         let _ = last.turn.send(Turn::Lead(Self {
             bus: self.bus.clone(),
             consumer: std::mem::take(&mut self.consumer),
-            followers,
+            followers: waiting,
         }));
     }
 }
