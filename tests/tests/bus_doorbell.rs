@@ -64,7 +64,7 @@ async fn each_stored_task_rings_once_at_one_of_the_listeners() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_of_an_earlier_version_rings_as_well() {
+async fn a_ring_names_its_band_in_the_form_of_an_earlier_version_too() {
     let (bed, bus) = Bed::new().await;
     let (_bus_a, mut doorbell) = listener(&bed, "a").await;
     let all = format!("{}.queued.{}", bus.namespace(), route());

@@ -467,7 +467,8 @@ fn consumer_settings(config: &consumer::Config) -> Settings {
 }
 
 fn stream_settings(config: &stream::Config) -> Settings {
-    let republish = config.republish.as_ref().map(|to| (&to.destination, to.headers_only));
+    let republish = config.republish.as_ref();
+    let republish = republish.map(|copied| (&copied.source, &copied.destination, copied.headers_only));
     vec![
         ("subjects", format!("{:?}", config.subjects)),
         ("retention", format!("{:?}", config.retention)),
