@@ -12,7 +12,7 @@ use serde_json::Value;
 use tantivy::collector::TopDocs;
 use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::tokenizer::{PreTokenizedString, Token};
+use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
 use tantivy::{Index, IndexBuilder, ReloadPolicy, Searcher, TantivyDocument, Term};
 
 use super::chunk::chunks;
@@ -34,6 +34,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const INDEXES_MAX: usize = 6;
 /// Memory of the one writer, in bytes; beyond it nothing is lost, the writer only grows.
 const WRITER_BYTES: usize = 16 << 20;
+/// The name under which the index knows its tokenizer.
+const TOKENIZER: &str = "terms";
 /// Lines of a snippet.
 const SNIPPET_LINES: u32 = 6;
 /// Characters of a snippet's line.
@@ -170,7 +172,7 @@ impl Ranking {
         let indexed = || {
             TextOptions::default().set_indexing_options(
                 TextFieldIndexing::default()
-                    .set_tokenizer("raw")
+                    .set_tokenizer(TOKENIZER)
                     .set_index_option(IndexRecordOption::WithFreqs),
             )
         };
@@ -180,8 +182,11 @@ impl Ranking {
         let schema = schema.build();
         // One segment written by this thread: document numbers are the order of adding, and scores do not depend on
         // how threads were scheduled.
+        let tokenizers = TokenizerManager::new();
+        tokenizers.register(TOKENIZER, Terms);
         let mut writer = IndexBuilder::new()
             .schema(schema)
+            .tokenizers(tokenizers)
             .single_segment_index_writer(tantivy::directory::RamDirectory::create(), WRITER_BYTES)
             .map_err(broken)?;
         let mut entries = Vec::new();
@@ -217,9 +222,9 @@ impl Ranking {
                     continue;
                 };
                 let mut document = TantivyDocument::new();
-                document.add_pre_tokenized_text(body, tokenized(lines));
-                document.add_pre_tokenized_text(name, tokenized(&chunk_name));
-                document.add_pre_tokenized_text(path, tokenized(&file.path));
+                document.add_text(body, lines);
+                document.add_text(name, &chunk_name);
+                document.add_text(path, &file.path);
                 writer.add_document(document).map_err(broken)?;
                 let name = if unit == Unit::File { String::new() } else { chunk_name };
                 entries.push(Entry {
@@ -309,21 +314,45 @@ impl Ranking {
     }
 }
 
-fn tokenized(text: &str) -> PreTokenizedString {
-    let mut tokens = Vec::new();
-    for_each_term(text, |term| {
-        let position = tokens.len();
-        tokens.push(Token {
-            offset_from: 0,
-            offset_to: 0,
-            position,
-            text: term,
-            position_length: 1,
-        });
-    });
-    PreTokenizedString {
-        text: String::new(),
-        tokens,
+/// Cuts text into the terms that questions are looked up by.
+#[derive(Clone)]
+struct Terms;
+
+struct TermStream {
+    terms: std::vec::IntoIter<String>,
+    token: Token,
+}
+
+impl Tokenizer for Terms {
+    type TokenStream<'a> = TermStream;
+
+    fn token_stream(&mut self, text: &str) -> TermStream {
+        let mut terms = Vec::new();
+        for_each_term(text, |term| terms.push(term));
+        TermStream {
+            terms: terms.into_iter(),
+            token: Token::default(),
+        }
+    }
+}
+
+impl TokenStream for TermStream {
+    fn advance(&mut self) -> bool {
+        let Some(term) = self.terms.next() else {
+            return false;
+        };
+        self.token.text = term;
+        // Before the first one it is the highest number.
+        self.token.position = self.token.position.wrapping_add(1);
+        true
+    }
+
+    fn token(&self) -> &Token {
+        &self.token
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.token
     }
 }
 
