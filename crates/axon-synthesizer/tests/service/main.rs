@@ -256,7 +256,8 @@ async fn what_cannot_be_read_is_a_dead_letter_and_harms_nobody() {
         (namespace.synthesis(&other).as_str(), &b"{"[..])
     );
 
-    // A plan of another query under this subject.
+    // A plan of another query under this subject, which is free again when the first message is acknowledged.
+    running.settled().await;
     let message = Message::new(
         namespace.synthesis(&other),
         Format::Msgpack,
