@@ -71,7 +71,7 @@ impl Bus {
             Place::Behind(turn) => match turn.await {
                 Ok(Turn::Ended { confirmed }) => return confirmed,
                 Ok(Turn::Lead(lead)) => lead,
-                // Whoever was about to send it was given up.
+                // A lead that ends passes it on; should it not, it is asked for again.
                 Err(_) => return false,
             },
         };
@@ -113,7 +113,6 @@ impl Lead {
         let connects = || client.statistics().connects.load(Ordering::Relaxed);
         let before = connects();
         let mut state = self.bus.connection();
-        let generation = state.borrow().generation;
         for follower in &self.followers {
             if let Err(error) = client.publish(follower.reply.clone(), ACK.into()).await {
                 debug!(consumer = self.consumer, %error, "cannot acknowledge");
@@ -127,12 +126,12 @@ impl Lead {
                 // What was sent on an earlier connection may have been lost with it.
                 Ok(_) => self.followers.is_empty() || connects() == before,
                 Err(error) => {
-                    debug!(consumer = self.consumer, %error, "an acknowledgement is unconfirmed");
+                    debug!(consumer = self.consumer, %error, "no confirmation comes");
                     false
                 }
             },
             // So may the reply, and the others need not wait for that.
-            _ = state.wait_for(|now| now.generation != generation) => false,
+            _ = state.wait_for(|_| connects() != before) => false,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::{Bus, Error};
 /// How often a confirmation is asked for. After that the message may come again, which the fence makes harmless.
 const CONFIRM_ATTEMPTS: u32 = 4;
 
+/// How the reply subjects of delivered messages begin.
+const ACK_PREFIX: &str = "$JS.ACK.";
 /// Letters of a broken reference that an error shows.
 const REFERENCE_CHARS_SHOWN: usize = 80;
 
@@ -190,8 +192,6 @@ struct AckSubject {
     pending: u64,
     stored_at: DateTime<Utc>,
 }
-
-const ACK_PREFIX: &str = "$JS.ACK.";
 
 /// Tokens that name the consumer, of those behind the prefix.
 fn consumer_tokens(tokens: usize) -> usize {

@@ -265,19 +265,16 @@ impl Namespace {
 
     /// The source and destination of a stream's republish, if it has one.
     pub fn republish(&self, stream: Stream) -> Option<(String, String)> {
-        let destination = match stream {
+        let (rest, destination) = match stream {
             Stream::Queries => return Some((self.queries(), self.history_of_queries())),
-            Stream::Tasks => {
-                let band = "{{wildcard(1)}}.{{wildcard(2)}}";
-                return Some((format!("{}.tasks.*.*.*.*", self.0), format!("{}.queued.{band}", self.0)));
-            }
-            Stream::Results => "accepted",
-            Stream::Answers => "answered",
+            Stream::Tasks => ("*.*.*.*", "queued.{{wildcard(1)}}.{{wildcard(2)}}"),
+            Stream::Results => (">", "accepted.>"),
+            Stream::Answers => (">", "answered.>"),
             _ => return None,
         };
         Some((
-            format!("{}.{}.>", self.0, stream.token()),
-            format!("{}.{destination}.>", self.0),
+            format!("{}.{}.{rest}", self.0, stream.token()),
+            format!("{}.{destination}", self.0),
         ))
     }
 

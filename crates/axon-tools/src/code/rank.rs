@@ -19,7 +19,7 @@ use super::chunk::chunks;
 use super::files::{Files, LIST_BYTES_MAX};
 use super::search::Globs;
 use super::source::{Role, role_of};
-use super::terms::{for_each_term, query_words, terms};
+use super::terms::{query_words, terms};
 use crate::{CallContext, Cost, Kind, Tool, ToolError, Toolbox, ToolboxError, blocking, fit, parse_params, schema_of};
 
 /// Results returned where a call names no number.
@@ -180,10 +180,10 @@ impl Ranking {
         let name = schema.add_text_field("name", indexed());
         let path = schema.add_text_field("path", indexed());
         let schema = schema.build();
-        // One segment written by this thread: document numbers are the order of adding, and scores do not depend on
-        // how threads were scheduled.
         let tokenizers = TokenizerManager::new();
         tokenizers.register(TOKENIZER, Terms);
+        // One segment written by this thread: document numbers are the order of adding, and scores do not depend on
+        // how threads were scheduled.
         let mut writer = IndexBuilder::new()
             .schema(schema)
             .tokenizers(tokenizers)
@@ -327,10 +327,8 @@ impl Tokenizer for Terms {
     type TokenStream<'a> = TermStream;
 
     fn token_stream(&mut self, text: &str) -> TermStream {
-        let mut terms = Vec::new();
-        for_each_term(text, |term| terms.push(term));
         TermStream {
-            terms: terms.into_iter(),
+            terms: terms(text).into_iter(),
             token: Token::default(),
         }
     }
